@@ -1,0 +1,1 @@
+"""MEID: Mixture-of-Experts with Internal Distillation (AAAI 2023)."""

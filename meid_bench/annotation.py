@@ -1,0 +1,37 @@
+"""Annotation: what an official file says of one video, whichever data set it came from."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A class that happens from `start` to `end`, in seconds from the video's beginning."""
+
+    label: int
+    start: float
+    end: float
+
+
+@dataclass(frozen=True, slots=True)
+class Annotation:
+    """One video's labels and what is needed to split and to inspect it.
+
+    Attributes:
+        id: The video's name in its data set; the file is `<id>.<suffix>`.
+        labels: Class indices, ascending, each once.
+        intervals: When each class happens, where that is known; otherwise empty.
+        subject: Who acts; None where the data set does not say.
+        script: What was to be acted; None where the data set does not say.
+        length: Seconds, or None.
+        view: "first" or "third" person, or None.
+        pair: A name that paired views of one recording share, or None.
+    """
+
+    id: str
+    labels: tuple[int, ...]
+    intervals: tuple[Interval, ...] = ()
+    subject: str | None = None
+    script: str | None = None
+    length: float | None = None
+    view: str | None = None
+    pair: str | None = None

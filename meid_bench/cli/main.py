@@ -1,0 +1,57 @@
+"""`meid-bench`: finds a command's file only when that command is named."""
+
+import importlib
+import sys
+from typing import Any
+
+import click
+
+from meid_bench import __version__
+from meid_bench.errors import MeidBenchError
+
+# Command name -> "module:function"; the order is that of a first day's work.
+COMMANDS: dict[str, str] = {}
+
+
+class Commands(click.Group):
+    """A group whose commands are imported when they are asked for, so that `--help` is quick."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Every command, in the order of use."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import and return one command."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, function = COMMANDS[cmd_name].split(":")
+        command: click.Command = getattr(importlib.import_module(module), function)
+        return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Turn the errors a user can mend into one sentence and exit code 1."""
+        try:
+            return super().invoke(ctx)
+        except MeidBenchError as error:
+            raise click.ClickException(str(error)) from error
+
+
+@click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="meid-bench")
+def cli() -> None:
+    """Long-tailed, multi-label video recognition: benchmarks, features, methods, one board.
+
+    \b
+    meid-bench demo                    everything below, on made-up videos
+    meid-bench build charadeslt        official files -> benchmark
+    meid-bench extract --gpu 0         videos -> features
+    meid-bench run --method meid       features -> trained method, record
+    meid-bench leaderboard             records -> table
+
+    Data live under $MEID_BENCH_HOME, or ./data; every step resumes when run again.
+    """
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    cli(prog_name="meid-bench" if not sys.argv[0].endswith("__main__.py") else None)

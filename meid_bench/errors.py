@@ -1,0 +1,34 @@
+"""The errors that a user can mend: each is one sentence, printed without a traceback."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class MeidBenchError(Exception):
+    """Anything that input, data or a setting did wrong; the command line exits with 1."""
+
+
+class DataError(MeidBenchError):
+    """A file or a download is missing, damaged, or not what it should be."""
+
+
+class SettingError(MeidBenchError):
+    """A name or a value given by the user is unknown or out of range."""
+
+
+class MethodError(MeidBenchError):
+    """A method breaks its contract: a wrong shape, a NaN, nothing to train."""
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> SettingError:
+    """Say that `name` is no known `kind`, and offer the nearest one.
+
+    Args:
+        kind: What the name should have been, for example "method".
+        name: What was given.
+        known: Every valid name.
+    """
+    choices = sorted(known)
+    nearest = get_close_matches(name, choices, n=1, cutoff=0.5)
+    hint = f"did you mean {nearest[0]!r}?" if nearest else f"known: {', '.join(choices) or 'none'}"
+    return SettingError(f"There is no {kind} {name!r}; {hint}")

@@ -1,0 +1,86 @@
+"""The long tail in numbers: class counts, head/medium/tail bins, imbalance ratio; pure."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+GROUPS = ("head", "medium", "tail")
+
+
+@dataclass(frozen=True, slots=True)
+class Bins:
+    """Bounds of the groups by training count n: tail n <= tail_max < medium <= medium_max < head.
+
+    Reference:
+        MEID (AAAI 2023), headings of Tables 2 and 3: CharadesLT (0, 20], (20, 100], (100, inf);
+        VideoLT (0, 100], (100, 500], (500, inf).
+    """
+
+    tail_max: int
+    medium_max: int
+
+    def __post_init__(self) -> None:
+        """Refuse bounds that are out of order."""
+        if not 0 <= self.tail_max <= self.medium_max:
+            raise ValueError(f"bins need 0 <= tail_max <= medium_max, not {self}")
+
+    def groups(self, counts: NDArray[np.int64]) -> dict[str, NDArray[np.int64]]:
+        """Class indices of each group, from training counts (C,)."""
+        head = counts > self.medium_max
+        tail = counts <= self.tail_max
+        masks = {"head": head, "medium": ~head & ~tail, "tail": tail}
+        return {group: np.flatnonzero(masks[group]) for group in GROUPS}
+
+
+def class_counts(labels: Iterable[Sequence[int]], num_classes: int) -> NDArray[np.int64]:
+    """Videos per class, (C,) int64, from each video's class indices (each once a video)."""
+    counts = np.zeros(num_classes, dtype=np.int64)
+    for of_video in labels:
+        counts[list(of_video)] += 1
+    return counts
+
+
+def imbalance_ratio(counts: NDArray[np.int64]) -> float:
+    """Largest over smallest class count; infinite where a class has no video.
+
+    Reference: MEID (AAAI 2023), caption of Table 1.
+    """
+    if not len(counts):
+        return float("nan")
+    smallest = int(counts.min())
+    return int(counts.max()) / smallest if smallest else float("inf")
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """One row of MEID's Table 1. Label mean and imbalance ratio are the training split's."""
+
+    classes: int
+    head: int
+    medium: int
+    tail: int
+    train: int
+    val: int
+    test: int
+    labels_per_video: float
+    imbalance_ratio: float
+
+
+def statistics(
+    labels: Mapping[str, Sequence[Sequence[int]]], num_classes: int, bins: Bins
+) -> Statistics:
+    """Table 1's row for `labels`: split name -> class indices of each of its videos."""
+    train = labels["train"]
+    counts = class_counts(train, num_classes)
+    sizes = {group: len(index) for group, index in bins.groups(counts).items()}
+    return Statistics(
+        classes=num_classes,
+        **sizes,
+        train=len(train),
+        val=len(labels["val"]),
+        test=len(labels["test"]),
+        labels_per_video=int(counts.sum()) / len(train) if train else float("nan"),
+        imbalance_ratio=imbalance_ratio(counts),
+    )
