@@ -1,0 +1,200 @@
+"""Average precision per class and its means over head, medium and tail; pure numpy, no files."""
+
+import os
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+# Below this many scores one thread is done before others have started.
+SERIAL_SIZE = 1 << 20
+# Classes sorted together: contiguous copies of one block of columns stay small (51,239 x 8 x 4 B).
+BLOCK = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Metrics:
+    """Mean average precisions of one set of scores, each in [0, 1].
+
+    Attributes:
+        overall: Mean AP over every class with a positive.
+        head, medium, tail: Means over the group; None where none of its classes has a positive.
+        classes_without_positives: Classes whose AP is not defined; they are in no mean.
+        per_class_ap: AP of each class, None where it is not defined.
+        views: Per view of the videos ("first", "third" person), the means over that view alone;
+            empty where the videos have no views.
+    """
+
+    overall: float
+    head: float | None
+    medium: float | None
+    tail: float | None
+    classes_without_positives: int
+    per_class_ap: tuple[float | None, ...]
+    views: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
+
+
+def average_precision(scores: NDArray[Any], labels: NDArray[Any]) -> NDArray[np.float64]:
+    r"""Average precision of every class, exact.
+
+    AP = \sum_k (R_k - R_{k-1}) P_k over the distinct scores in descending order: equal scores are
+    one threshold, so that the order of the videos cannot matter. Every positive adds 1 / P to the
+    recall at its own score, hence AP is the mean over positives of the precision there, and that
+    needs two counts only: scores and positives that are at least as large. Each class's scores
+    are sorted once, as plain values, and the few positives are looked up.
+
+    Args:
+        scores: Probabilities in [0, 1], (N, C), any float type.
+        labels: 0 or 1, (N, C).
+
+    Returns:
+        (C,) float64; NaN for a class without positives.
+
+    Raises:
+        ValueError: Shapes that differ, a score that is no probability, a label that is not 0 or 1.
+
+    Reference: scikit-learn, `sklearn.metrics.average_precision_score` (the rule for ties).
+
+    Example:
+        >>> average_precision(np.array([[0.9], [0.5], [0.5]]), np.array([[0], [1], [0]]))
+        array([0.33333333])
+    """
+    _check(scores, labels)
+    num_classes = scores.shape[1]
+    result = np.full(num_classes, np.nan)
+
+    def work(start: int) -> None:
+        block = slice(start, start + BLOCK)
+        # numpy sorts float16 by slow comparisons; float32 holds its values exactly.
+        dtype = np.float32 if scores.dtype == np.float16 else scores.dtype
+        columns = np.array(scores[:, block].T, dtype=dtype, order="C")  # a copy: it is sorted
+        positive = labels[:, block].T != 0
+        for offset, (column, mask) in enumerate(zip(columns, positive, strict=True)):
+            result[start + offset] = _one_class(column, mask)
+
+    starts = range(0, num_classes, BLOCK)
+    if scores.size < SERIAL_SIZE:
+        for start in starts:
+            work(start)
+    else:  # sorting and searching release the interpreter's lock
+        with ThreadPoolExecutor(min(len(starts), _cores())) as pool:
+            list(pool.map(work, starts))
+    return result
+
+
+def group_means(
+    ap: NDArray[np.float64], groups: Mapping[str, NDArray[np.int64]]
+) -> dict[str, float]:
+    """Means of AP over all classes and over each group, without the NaN classes.
+
+    Args:
+        ap: (C,), NaN where a class has no positive.
+        groups: "head", "medium" and "tail" to class indices.
+
+    Returns:
+        "overall" and each group to its mean; NaN where none of its classes has a positive.
+    """
+    members = {"overall": np.arange(len(ap)), **groups}
+    return {name: _mean(ap[index]) for name, index in members.items()}
+
+
+def evaluate_scores(
+    scores: NDArray[Any],
+    labels: NDArray[Any],
+    groups: Mapping[str, NDArray[np.int64]],
+    views: Sequence[str | None] | None = None,
+) -> Metrics:
+    """Everything that a record says of one split's scores.
+
+    Args:
+        scores: Probabilities in [0, 1], (N, C).
+        labels: 0 or 1, (N, C).
+        groups: "head", "medium" and "tail" to class indices.
+        views: Each video's view, where the benchmark has views.
+
+    Raises:
+        ValueError: As `average_precision`, or no class has a positive at all.
+    """
+    ap = average_precision(scores, labels)
+    missing = int(np.isnan(ap).sum())
+    if missing == len(ap):
+        raise ValueError(f"none of the {len(ap)} classes has a positive among {len(labels)} videos")
+    means = {name: _none(value) for name, value in group_means(ap, groups).items()}
+    return Metrics(
+        overall=_mean(ap),
+        head=means["head"],
+        medium=means["medium"],
+        tail=means["tail"],
+        classes_without_positives=missing,
+        per_class_ap=tuple(_none(value) for value in ap),
+        views=_by_view(scores, labels, groups, views or ()),
+    )
+
+
+def chance(labels: NDArray[Any]) -> NDArray[np.float64]:
+    """AP of a constant score: each class's prevalence, (C,); NaN for a class without positives."""
+    prevalence = np.asarray(labels, dtype=np.float64).mean(axis=0)
+    return np.where(prevalence > 0, prevalence, np.nan)
+
+
+def _by_view(
+    scores: NDArray[Any],
+    labels: NDArray[Any],
+    groups: Mapping[str, NDArray[np.int64]],
+    views: Sequence[str | None],
+) -> dict[str, dict[str, float | None]]:
+    result = {}
+    for view in sorted({view for view in views if view is not None}):
+        rows = np.array([other == view for other in views])
+        means = group_means(average_precision(scores[rows], labels[rows]), groups)
+        result[view] = {name: _none(value) for name, value in means.items()}
+    return result
+
+
+def _one_class(scores: NDArray[Any], positive: NDArray[np.bool_]) -> float:
+    hits = np.sort(scores[positive])
+    if not len(hits):
+        return np.nan
+    scores.sort()  # in place
+    retrieved = len(scores) - np.searchsorted(scores, hits, side="left")
+    correct = len(hits) - np.searchsorted(hits, hits, side="left")
+    return float(np.mean(correct / retrieved))
+
+
+def _check(scores: NDArray[Any], labels: NDArray[Any]) -> None:
+    if scores.ndim != 2 or scores.shape != labels.shape:
+        raise ValueError(
+            f"scores and labels must have one shape (videos, classes), "
+            f"not {scores.shape} and {labels.shape}"
+        )
+    if not scores.size:
+        raise ValueError(f"there is nothing to score: shape {scores.shape}")
+    if not np.issubdtype(scores.dtype, np.floating):
+        raise ValueError(f"scores must be floats, not {scores.dtype}")
+    low, high = scores.min(), scores.max()  # NaN if there is one
+    if not (low >= 0 and high <= 1):
+        row, column = np.argwhere(~((scores >= 0) & (scores <= 1)))[0]
+        raise ValueError(
+            f"scores must be probabilities in [0, 1], not {scores[row, column]} "
+            f"(video {row}, class {column})"
+        )
+    if labels.dtype != np.bool_ and not ((labels == 0) | (labels == 1)).all():
+        raise ValueError(f"labels must be 0 or 1, not {np.setdiff1d(labels, [0, 1])[0]}")
+
+
+def _mean(values: NDArray[np.float64]) -> float:
+    defined = values[~np.isnan(values)]
+    return float(defined.mean()) if len(defined) else np.nan
+
+
+def _none(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):  # what this process may use, not what the machine has
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
