@@ -1,0 +1,52 @@
+"""Plain training: the aggregator alone, no long-tail strategy."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from torch import Tensor
+
+from meid_bench.losses import focal_loss
+from meid_bench.method import Batch, MakeAggregator, Method, MethodConfig, Stage, Task, require
+
+
+@dataclass(frozen=True)
+class PlainConfig(MethodConfig):
+    """Settings of Plain.
+
+    Attributes:
+        loss: "bce", binary cross-entropy, or "focal".
+        gamma: Focal loss's exponent.
+    """
+
+    loss: Literal["bce", "focal"] = "bce"
+    gamma: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Refuse a negative exponent."""
+        super().__post_init__()
+        require(self.gamma >= 0, "gamma", self.gamma, "at least 0")
+
+
+class Plain(Method):
+    """The aggregator with binary cross-entropy (or focal loss), every video once an epoch.
+
+    Reference: VideoLT's baseline (base_main.py and BCELoss at 1732d5c).
+    """
+
+    Config: ClassVar[type[MethodConfig]] = PlainConfig
+    presets = {"videolt": {"lr": 1e-4}}  # noqa: RUF012
+    config: PlainConfig
+
+    def __init__(self, task: Task, config: PlainConfig, make_aggregator: MakeAggregator) -> None:
+        super().__init__(task, config, make_aggregator)
+        self.aggregator = make_aggregator(task.width, task.classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, D) -> (B, C)."""
+        logits: Tensor = self.aggregator(x)
+        return logits
+
+    def loss(self, batch: Batch, stage: Stage, epoch: int) -> Tensor:
+        """Mean over videos and classes."""
+        gamma = self.config.gamma if self.config.loss == "focal" else 0.0
+        return focal_loss(self(batch.features), batch.labels, gamma).mean()

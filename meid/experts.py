@@ -1,0 +1,166 @@
+"""MEID's two experts: frame embedding, frame attention, complementary frames, motion."""
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from meid_bench.method import MakeAggregator
+
+AttentionKind = Literal["scaled_softmax", "sigmoid", "softmax", "none"]
+Norm = Literal["layer", "batch", "none"]
+AppliesTo = Literal["embedding", "features"]
+Selection = Literal["complementary", "attention", "none"]
+
+
+class FrameEmbedding(nn.Module):
+    """Normalisation, a linear layer and ReLU on each frame, (B, T, D) -> (B, T, D).
+
+    Reference: MEID (AAAI 2023), eq. 2 and the sentence below it.
+    """
+
+    def __init__(self, width: int, norm: Norm) -> None:
+        super().__init__()
+        norms = {"layer": nn.LayerNorm, "batch": FrameBatchNorm, "none": nn.Identity}
+        self.norm: nn.Module = norms[norm](width)
+        self.linear = nn.Linear(width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, D) -> (B, T, D)."""
+        return F.relu(self.linear(self.norm(x)))
+
+
+class FrameBatchNorm(nn.BatchNorm1d):
+    """Batch normalisation over all frames of all videos, for (B, T, D)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, D) -> (B, T, D)."""
+        return super().forward(x.flatten(0, 1)).view_as(x)
+
+
+class FrameAttention(nn.Module):
+    """How much each frame counts, from its features: two linear layers with ReLU between.
+
+    The weights are, by `kind`: "scaled_softmax", softmax over frames times T, with mean 1;
+    "softmax", with sum 1; "sigmoid", each in (0, 1); "none", 1 for every frame.
+
+    Reference: MEID (AAAI 2023), eq. 3; the paper names two linear layers and no normalisation.
+
+    Differs:
+        The factor T is our inference: without it A is near 1/T and eq. 8 gives every frame the
+        same R. The width between the layers is not in the paper.
+    """
+
+    def __init__(self, width: int, hidden: int, kind: AttentionKind) -> None:
+        super().__init__()
+        self.kind = kind
+        if kind != "none":
+            self.hidden = nn.Linear(width, hidden)
+            self.score = nn.Linear(hidden, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, D) -> (B, T) float32."""
+        if self.kind == "none":
+            return x.new_ones(x.shape[:2], dtype=torch.float32)
+        scores = self.score(F.relu(self.hidden(x))).squeeze(-1).float()
+        if self.kind == "sigmoid":
+            return scores.sigmoid()
+        weights = scores.softmax(1)
+        return weights * x.shape[1] if self.kind == "scaled_softmax" else weights
+
+
+class FirstExpert(nn.Module):
+    """Embedding weighted by attention, aggregated to logits.
+
+    Reference:
+        MEID (AAAI 2023), eq. 2 to 4; the aggregator with its last layer stands for eq. 4's Linear.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        classes: int,
+        make_aggregator: MakeAggregator,
+        attention: AttentionKind = "scaled_softmax",
+        attention_width: int = 512,
+        attention_on: AppliesTo = "embedding",
+        norm: Norm = "layer",
+    ) -> None:
+        super().__init__()
+        self.attention_on = attention_on
+        self.embedding = FrameEmbedding(width, norm)
+        self.attention = FrameAttention(width, attention_width, attention)
+        self.aggregator = make_aggregator(width, classes)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, T, D) -> logits (B, C) and attention weights A (B, T)."""
+        weights = self.attention(x)
+        column = weights.unsqueeze(-1).to(x.dtype)
+        if self.attention_on == "embedding":
+            frames = self.embedding(x) * column
+        else:
+            frames = self.embedding(x * column)
+        return self.aggregator(frames), weights
+
+
+def complementary_weights(attention: Tensor, beta: float) -> Tensor:
+    """R = 1 / (A + beta), (B, T): large where the first expert looks little.
+
+    Reference: MEID (AAAI 2023), eq. 8.
+    """
+    return 1 / (attention + beta)
+
+
+def motion_features(x: Tensor) -> Tensor:
+    """The T-1 differences of adjacent frames, then the mean frame: (B, T, D) -> (B, T, D).
+
+        frames       x1  x2  x3  x4
+        differences    d1  d2  d3        d_t = x_{t+1} - x_t
+        result       d1  d2  d3  mean
+
+    Reference: MEID (AAAI 2023), eq. 10.
+    """
+    return torch.cat([x[:, 1:] - x[:, :-1], x.mean(1, keepdim=True)], dim=1)
+
+
+class SecondExpert(nn.Module):
+    """Frames that the first expert looks at little, with their motion, aggregated to logits.
+
+    Reference:
+        MEID (AAAI 2023), eq. 8 to 12; the concatenation of eq. 11 is along features, and the
+        aggregator with its last layer stands for eq. 12's Linear.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        classes: int,
+        make_aggregator: MakeAggregator,
+        selection: Selection = "complementary",
+        beta: float = 0.5,
+        motion: bool = True,
+        norm: Norm = "layer",
+    ) -> None:
+        super().__init__()
+        self.selection = selection
+        self.beta = beta
+        self.embedding = FrameEmbedding(width, norm)
+        self.motion_embedding = FrameEmbedding(width, norm) if motion else None
+        self.fuse = nn.Linear(2 * width if motion else width, width)
+        self.aggregator = make_aggregator(width, classes)
+
+    def weights(self, attention: Tensor) -> Tensor:
+        """Weights of the frames (B, T), from the first expert's attention A (B, T)."""
+        if self.selection == "complementary":
+            return complementary_weights(attention, self.beta)
+        return attention if self.selection == "attention" else torch.ones_like(attention)
+
+    def forward(self, x: Tensor, attention: Tensor) -> Tensor:
+        """(B, T, D) and A (B, T) -> logits (B, C)."""
+        column = self.weights(attention).unsqueeze(-1).to(x.dtype)
+        fused = self.embedding(x) * column
+        if self.motion_embedding is not None:
+            fused = torch.cat([fused, self.motion_embedding(motion_features(x))], dim=-1)
+        logits: Tensor = self.aggregator(self.fuse(fused))
+        return logits
