@@ -1,0 +1,103 @@
+"""Device: what `--gpu N`, `--device NAME` or neither of them means, and what it is called."""
+
+import os
+import platform
+from pathlib import Path
+
+import torch
+
+from meid_bench.errors import SettingError
+
+
+def choose_devices(gpu: str | None = None, device: str | None = None) -> list[torch.device]:
+    """The devices to compute on.
+
+    Args:
+        gpu: Numbers of CUDA devices, "0" or "0,1"; they count within CUDA_VISIBLE_DEVICES.
+        device: A name of torch's, "cpu", "cuda:1" or "mps".
+
+    Returns:
+        The named ones; where none is named, the first GPU there is, or else the CPU.
+
+    Raises:
+        SettingError: A name means nothing, both are given, or this machine lacks it.
+    """
+    if gpu is not None and device is not None:
+        raise SettingError(f"--gpu {gpu} and --device {device} exclude each other; give one")
+    if gpu is not None:
+        numbers = [part.strip() for part in gpu.split(",")]
+        if not all(number.isdecimal() for number in numbers) or len(set(numbers)) < len(numbers):
+            raise SettingError(f"--gpu {gpu!r} is no list of GPU numbers; expected 0 or 0,1")
+        return [_present(f"cuda:{number}") for number in numbers]
+    if device is not None:
+        return [_present(device)]
+    if torch.cuda.is_available():
+        return [torch.device("cuda", 0)]
+    return [torch.device("mps") if torch.backends.mps.is_available() else torch.device("cpu")]
+
+
+def choose_device(gpu: str | None = None, device: str | None = None) -> torch.device:
+    """The one device to compute on; see `choose_devices`.
+
+    Raises:
+        SettingError: More than one GPU is named.
+    """
+    devices = choose_devices(gpu, device)
+    if len(devices) > 1:
+        raise SettingError(
+            f"--gpu {gpu} names {len(devices)} GPUs, expected one; start one process per GPU with "
+            f"`torchrun --nproc-per-node {len(devices)} -m meid_bench ...`"
+        )
+    return devices[0]
+
+
+def describe(device: torch.device) -> str:
+    """A device in words, for example "cuda:0 (NVIDIA H200)" or "cpu (AMD EPYC, 2 cores)"."""
+    if device.type == "cuda":
+        return f"{device} ({torch.cuda.get_device_name(device)})"
+    if device.type == "cpu":
+        return f"cpu ({_processor()}, {cores()} {'core' if cores() == 1 else 'cores'})"
+    return str(device)
+
+
+def cores() -> int:
+    """Processor cores that this process may use: of the machine, its affinity, its container."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    count = len(affinity(0)) if affinity else os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
+        return max(1, min(count, int(quota) // int(period)))
+    except (OSError, ValueError):
+        return count
+
+
+def _present(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise SettingError(
+            f"There is no device {name!r}; expected cpu, mps, cuda or cuda:N"
+        ) from error
+    if device.type == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if (device.index or 0) >= count:
+            raise SettingError(
+                f"Device {name} is not there: this machine offers {count} CUDA devices; "
+                "choose another with --gpu N, or use --device cpu"
+            )
+        return torch.device("cuda", device.index or 0)
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise SettingError(f"Device {name} is not there; use --device cpu")
+    if device.type not in ("cpu", "cuda", "mps"):
+        raise SettingError(f"There is no device {name!r}; expected cpu, mps, cuda or cuda:N")
+    return torch.device(device.type)
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
