@@ -25,6 +25,10 @@ class Necks(nn.Module):
     ) -> None:
         super().__init__()
         self.kind = kind
+        self.head_index: Tensor
+        self.tail_index: Tensor
+        self.head_mask: Tensor
+        self.tail_mask: Tensor
         for name, members in (("head", head), ("tail", tail)):
             self.register_buffer(f"{name}_index", torch.tensor(members, dtype=torch.long))
             mask = torch.zeros(classes)

@@ -63,7 +63,7 @@ class FrameAttention(nn.Module):
         """(B, T, D) -> (B, T) float32."""
         if self.kind == "none":
             return x.new_ones(x.shape[:2], dtype=torch.float32)
-        scores = self.score(F.relu(self.hidden(x))).squeeze(-1).float()
+        scores: Tensor = self.score(F.relu(self.hidden(x))).squeeze(-1).float()
         if self.kind == "sigmoid":
             return scores.sigmoid()
         weights = scores.softmax(1)
@@ -102,6 +102,23 @@ class FirstExpert(nn.Module):
         else:
             frames = self.embedding(x * column)
         return self.aggregator(frames), weights
+
+
+class FirstExpertNetwork(FirstExpert):
+    """The first expert as a mere map from frames to logits: other methods' losses on it."""
+
+    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
+        """(B, T, D) -> (B, C)."""
+        return super().forward(x)[0]
+
+
+def first_expert_network(make_aggregator: MakeAggregator) -> MakeAggregator:
+    """Put the first expert's embedding and attention before every aggregator: `--network e1`."""
+
+    def make(width_in: int, width_out: int) -> nn.Module:
+        return FirstExpertNetwork(width_in, width_out, make_aggregator)
+
+    return make
 
 
 def complementary_weights(attention: Tensor, beta: float) -> Tensor:

@@ -129,9 +129,9 @@ class NeXtVLADConfig(AggregatorConfig):
 class NeXtVLAD(nn.Module):
     """NeXtVLAD: expanded features in groups, each softly assigned to clusters, gated context.
 
-    Parameters, with E = expansion * D, G groups, W = E / G, K clusters, H hidden, S = H // reduction
-    and width_out O: D E + E (expansion) + E G + G (attention) + E G K + 2 G K (assignment)
-    + W K (centres) + 2 W K (norm) + W K H + 2 H (hidden) + 2 H S + 2 S (gate) + H O + O.
+    Parameters: D E + E (expansion) + E G + G (attention) + E G K + 2 G K (assignment) + W K
+    (centres) + 2 W K (norm) + W K H + 2 H (hidden) + 2 H S + 2 S (gate) + H O + O, for width_in D,
+    width_out O, E = expansion * D, G groups, W = E / G, K clusters, hidden H, S = H // reduction.
 
     Reference:
         Lin, Xiao, Fan (ECCV 2018 Workshops), section 3, and its authors' nextvlad.py: 64 clusters

@@ -3,13 +3,15 @@
 import importlib
 import sys
 from collections import Counter
+from collections.abc import Callable
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
 from meid_bench.errors import MethodError, SettingError, unknown
-from meid_bench.method import Method
+from meid_bench.method import MakeAggregator, Method
 
 GROUP = "meid_bench.methods"
+NETWORKS = "meid_bench.networks"
 
 
 def registered() -> dict[str, EntryPoint]:
@@ -46,6 +48,19 @@ def find_method(name: str) -> type[Method]:
     if name not in methods:
         raise unknown("method", name, methods)
     return _load(methods[name])
+
+
+def find_network(name: str) -> Callable[[MakeAggregator], MakeAggregator]:
+    """A registered network: it wraps the aggregator, so that any loss can run on it.
+
+    Raises:
+        SettingError: There is none of that name.
+    """
+    networks = {entry.name: entry for entry in entry_points(group=NETWORKS)}
+    if name not in networks:
+        raise unknown("network", name, ["own", *networks])
+    wrap: Callable[[MakeAggregator], MakeAggregator] = networks[name].load()
+    return wrap
 
 
 def _load(entry: EntryPoint) -> type[Method]:

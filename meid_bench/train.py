@@ -1,5 +1,6 @@
 """fit(): the one training loop, the same for every method."""
 
+from bisect import bisect_right
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -57,22 +58,15 @@ class Fit:
     stages: list[StageResult] = field(default_factory=list)
     best: State = field(default_factory=dict)
     last: State = field(default_factory=dict)
-    diagnostics: dict[str, float] = field(default_factory=dict)
+    diagnostics: dict[str, float | None] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
 
 
-def fit(
-    method: Method,
-    train: Examples,
-    val: Examples,
-    val_scores: Callable[[NDArray[np.float32]], Mapping[str, float | None]],
-    config: RunnerConfig,
-    seed: int,
-    log: Callable[[CurvePoint], None],
-) -> Fit:
-    """Train every stage; each starts from the best epoch, on val, of the one before.
+@dataclass(frozen=True)
+class Training:
+    """Everything that one call of `fit` trains on and with.
 
-    Args:
+    Attributes:
         method: On the device of the examples.
         train: Training videos.
         val: Validation videos, scored after every epoch.
@@ -80,48 +74,57 @@ def fit(
         config: The runner's settings.
         seed: Every draw depends on it, the stage and the epoch alone.
         log: Takes each epoch's point of the learning curve.
+    """
+
+    method: Method
+    train: Examples
+    val: Examples
+    val_scores: Callable[[NDArray[np.float32]], Mapping[str, float | None]]
+    config: RunnerConfig
+    seed: int
+    log: Callable[[CurvePoint], None]
+
+
+def fit(training: Training) -> Fit:
+    """Train every stage; each starts from the best epoch, on val, of the one before.
 
     Raises:
         MethodError: The method breaks its contract: nothing to train, a wrong shape, a NaN.
     """
     outcome = Fit()
-    for number, stage in enumerate(method.stages()):
-        _fit_stage(method, stage, number, train, val, val_scores, config, seed, log, outcome)
-        method.load_state_dict(outcome.best)
+    for number, stage in enumerate(training.method.stages()):
+        fit_stage(training, stage, number, outcome)
+        training.method.load_state_dict(outcome.best)
     return outcome
 
 
-def _fit_stage(
-    method: Method,
-    stage: Stage,
-    number: int,
-    train: Examples,
-    val: Examples,
-    val_scores: Callable[[NDArray[np.float32]], Mapping[str, float | None]],
-    config: RunnerConfig,
-    seed: int,
-    log: Callable[[CurvePoint], None],
-    outcome: Fit,
-) -> None:
+def fit_stage(training: Training, stage: Stage, number: int, outcome: Fit) -> None:
+    """Train one stage, and leave its best and last states in `outcome`."""
+    method = training.method
     method.begin_stage(stage)
-    parameters = select_trainable(method, stage)
-    optimiser = torch.optim.Adam(parameters, lr=stage.lr)
-    schedule = torch.optim.lr_scheduler.MultiStepLR(optimiser, list(stage.milestones), gamma=0.1)
-    sampler = EpochSampler(train.labels, stage.sampler)
+    optimiser = torch.optim.Adam(select_trainable(method, stage), lr=stage.lr)
+    sampler = EpochSampler(training.train.labels, stage.sampler)
     best_epoch, best_map = -1, -np.inf
     for epoch in range(stage.epochs):
-        lr = schedule.get_last_lr()[0]
-        loss = train_epoch(method, stage, number, epoch, train, sampler, optimiser, config, seed)
-        scores = val_scores(predict(method, val, config.batch))
-        outcome.diagnostics = diagnose(method, stage, train, config, seed)
-        log(CurvePoint(stage.name, epoch, lr, loss, scores, dict(outcome.diagnostics)))
+        lr = learning_rate(stage, epoch)
+        for group in optimiser.param_groups:
+            group["lr"] = lr
+        loss = train_epoch(training, stage, number, epoch, sampler, optimiser)
+        scores = training.val_scores(predict(method, training.val, training.config.batch))
+        outcome.diagnostics = diagnose(training, stage)
+        training.log(CurvePoint(stage.name, epoch, lr, loss, scores, outcome.diagnostics))
         if (scores["overall"] or 0.0) > best_map:
             best_epoch, best_map = epoch, scores["overall"] or 0.0
             outcome.best = snapshot(method)
-        schedule.step()
     outcome.last = snapshot(method)
     outcome.stages.append(StageResult(stage.name, stage.epochs, best_epoch, best_map))
     outcome.warnings += alarms(method, stage, outcome.diagnostics)
+
+
+def learning_rate(stage: Stage, epoch: int) -> float:
+    """The rate of an epoch: ten times lower from each milestone on."""
+    rate: float = stage.lr * 0.1 ** bisect_right(stage.milestones, epoch)
+    return rate
 
 
 def select_trainable(method: Method, stage: Stage) -> list[nn.Parameter]:
@@ -154,23 +157,21 @@ def training_mode(method: Method) -> None:
 
 
 def train_epoch(
-    method: Method,
+    training: Training,
     stage: Stage,
     number: int,
     epoch: int,
-    train: Examples,
     sampler: EpochSampler,
     optimiser: torch.optim.Optimizer,
-    config: RunnerConfig,
-    seed: int,
 ) -> float:
     """One pass over an epoch's draws; returns the mean loss.
 
     Raises:
         MethodError: The loss is no scalar or not finite.
     """
-    draws = sampler.draw(seed, number, epoch)
-    generator = seeded(seed, number, epoch, train.device)
+    method, train, config = training.method, training.train, training.config
+    draws = sampler.draw(training.seed, number, epoch)
+    generator = seeded(training.seed, number, epoch, train.device)
     parameters = [p for group in optimiser.param_groups for p in group["params"]]
     wants_ap = type(method).end_epoch is not Method.end_epoch
     seen: list[Tensor] = []
@@ -231,7 +232,7 @@ def make_batch(
 def _quiet_scores(method: Method, features: Tensor) -> Tensor:
     """Probabilities (B, C) in eval mode, leaving the method as it was."""
     method.eval()
-    scores = method(features).float().sigmoid()
+    scores: Tensor = method(features).float().sigmoid()
     training_mode(method)
     return scores
 
@@ -260,20 +261,20 @@ def predict(method: Method, examples: Examples, batch: int) -> NDArray[np.float3
     return scores
 
 
-def diagnose(
-    method: Method, stage: Stage, train: Examples, config: RunnerConfig, seed: int
-) -> dict[str, float]:
+def diagnose(training: Training, stage: Stage) -> dict[str, float | None]:
     """The method's measurements of itself, in eval mode, on the same first videos each epoch."""
+    method, train, config = training.method, training.train, training.config
     if type(method).diagnostics is Method.diagnostics:
         return {}
     method.eval()
     index = np.arange(min(config.batch, len(train)))
-    generator = torch.Generator(train.device).manual_seed(seed)
+    generator = torch.Generator(train.device).manual_seed(training.seed)
     batch = make_batch(train, index, generator, config.training_frames)
-    return {name: float(value) for name, value in method.diagnostics(batch, stage).items()}
+    values = method.diagnostics(batch, stage)
+    return {name: value if np.isfinite(value) else None for name, value in values.items()}
 
 
-def alarms(method: Method, stage: Stage, diagnostics: Mapping[str, float]) -> list[str]:
+def alarms(method: Method, stage: Stage, diagnostics: Mapping[str, float | None]) -> list[str]:
     """What the last measurements of a stage warn of, sentences."""
     raised = []
     for name, alarm in method.alarms.items():

@@ -10,7 +10,9 @@ from meid_bench import __version__
 from meid_bench.errors import MeidBenchError
 
 # Command name -> "module:function"; the order is that of a first day's work.
-COMMANDS: dict[str, str] = {}
+COMMANDS: dict[str, str] = {
+    "run": "meid_bench.cli.run:run",
+}
 
 
 class Commands(click.Group):

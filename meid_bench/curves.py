@@ -1,0 +1,61 @@
+"""Watching a run: its progress on the terminal and, where asked for, in TensorBoard."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+from meid_bench.errors import SettingError
+from meid_bench.progress import Progress
+from meid_bench.results import CurvePoint
+from meid_bench.run import Plan
+
+
+@contextmanager
+def curve_log(plan: Plan, tensorboard: bool = False) -> Iterator[Callable[[CurvePoint], None]]:
+    """A function that takes each epoch's point and shows it.
+
+    Args:
+        plan: The run.
+        tensorboard: Write events beside the record too.
+
+    Raises:
+        SettingError: TensorBoard is wanted and not installed.
+    """
+    if plan.finished:
+        yield lambda point: None
+        return
+    with ExitStack() as stack:
+        writer = stack.enter_context(_writer(plan)) if tensorboard else None
+        bar = stack.enter_context(Progress(plan.epochs, _label(plan), "epochs"))
+
+        def log(point: CurvePoint) -> None:
+            loss = "not finite" if point.loss is None else f"{point.loss:.4f}"
+            note = f"{point.stage}, loss {loss}, val mAP {point.val['overall'] or 0:.3f}"
+            bar.update(note=note)
+            if writer is not None:
+                _write(writer, point)
+
+        yield log
+
+
+def _label(plan: Plan) -> str:
+    return f"{plan.request.method} seed {plan.request.seed}"
+
+
+def _writer(plan: Plan) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise SettingError(
+            "--tensorboard needs TensorBoard; `pip install 'meid-bench[tensorboard]'`"
+        ) from error
+    return SummaryWriter(str(plan.folder))
+
+
+def _write(writer: Any, point: CurvePoint) -> None:
+    values = {"loss": point.loss, "lr": point.lr}
+    values |= {f"val/{name}": value for name, value in point.val.items()}
+    values |= {f"diagnostics/{name}": value for name, value in point.diagnostics.items()}
+    for name, value in values.items():
+        if value is not None:
+            writer.add_scalar(f"{point.stage}/{name}", value, point.epoch)

@@ -1,0 +1,102 @@
+"""Model: what it takes to rebuild a trained method, beside its weights in a run's folder."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from meid_bench.aggregators import aggregator_maker, find_aggregator
+from meid_bench.config import changed, setting_names
+from meid_bench.errors import DataError
+from meid_bench.method import Method, Task
+from meid_bench.paths import atomic, write_text
+from meid_bench.plugins import find_method, find_network
+from meid_bench.schema import decode
+
+WEIGHTS = "model.safetensors"
+MODEL = "model.json"
+AGGREGATOR_PREFIX = "aggregator."
+
+
+@dataclass(frozen=True)
+class Model:
+    """How to build a method's network.
+
+    Attributes:
+        method: Registered name, or module:Class.
+        aggregator: Its aggregator's name.
+        network: "own", or "e1" where the loss runs on MEID's first expert's network.
+        settings: Of the method and, as "aggregator.<name>", of the aggregator; others are ignored.
+        task: What the method saw of its benchmark.
+        classes: Class names, C of them.
+        features: Fingerprint of the features that it was trained on.
+        frames: T of those features.
+    """
+
+    method: str
+    aggregator: str
+    network: str
+    settings: Mapping[str, Any]
+    task: Task
+    classes: tuple[str, ...]
+    features: str
+    frames: int
+
+
+def build_method(model: Model) -> Method:
+    """The method with fresh weights, drawn from torch's global seed."""
+    kind = find_method(model.method)
+    config = changed(kind.Config(), _own(model.settings, kind.Config, ""))
+    aggregator = find_aggregator(model.aggregator).Config
+    settings = _own(model.settings, aggregator, AGGREGATOR_PREFIX)
+    make = aggregator_maker(model.aggregator, changed(aggregator(), settings))
+    if model.network != "own":
+        make = find_network(model.network)(make)
+    return kind(model.task, config, make)
+
+
+def _own(settings: Mapping[str, Any], config: type, prefix: str) -> dict[str, Any]:
+    chosen = {name: settings.get(prefix + name) for name in setting_names(config)}
+    return {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in chosen.items()
+        if prefix + name in settings
+    }
+
+
+def save_model(model: Model, state: Mapping[str, Tensor], folder: Path) -> None:
+    """Write weights (without pickles) and description; each whole or not at all."""
+    with atomic(folder / WEIGHTS) as temporary:
+        save_file(dict(state), temporary)
+    write_text(folder / MODEL, json.dumps(asdict(model), ensure_ascii=False, indent=1) + "\n")
+
+
+def load_model(folder: Path, device: torch.device) -> tuple[Model, Method]:
+    """The trained method of a run, in eval mode, as it was in its last stage.
+
+    Raises:
+        DataError: Files are missing, damaged, or of another network than they describe.
+    """
+    path = folder / MODEL
+    try:
+        model = decode(Model, json.loads(path.read_text(encoding="utf-8")))
+        state = load_file(folder / WEIGHTS, device=str(device))
+    except FileNotFoundError as error:
+        raise DataError(f"{error.filename or folder / WEIGHTS} is missing; run it again") from error
+    except (ValueError, OSError, SafetensorError) as error:
+        raise DataError(f"The model in {folder} is damaged ({error}); run it again") from error
+    method = build_method(model).to(device)
+    try:
+        method.load_state_dict(state)
+    except RuntimeError as error:
+        raise DataError(
+            f"The weights in {folder} do not fit {model.method}: {str(error).splitlines()[-1]}"
+        ) from error
+    method.begin_stage(method.stages()[-1])
+    return model, method.eval()
