@@ -1,0 +1,166 @@
+"""The recipe: a long-tailed split of official files that meets given statistics; pure.
+
+What it returns depends on the ids, labels, subjects, scripts and a seed string, and on nothing
+else: order comes from SHA-256, decisions from integers, so that every platform, and every
+version of every library, gives the same lists.
+"""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+from numpy.typing import NDArray
+
+from meid_bench.annotation import Annotation
+from meid_bench.benchmark import SPLITS
+from meid_bench.heldout import hold_out, label_matrix
+from meid_bench.longtail import GROUPS, class_counts
+from meid_bench.swap import Ranges, choose
+from meid_bench.targets import KEYS, Targets, Tau, printed, shortfalls
+
+_EXTREMES = 3  # pairs of largest and smallest count that are tried
+_ORDERS = 2  # orders that each of them is tried in
+
+
+@dataclass(frozen=True)
+class SplitResult:
+    """Three lists of ids, each sorted, and what they miss of the targets.
+
+    Attributes:
+        train: Video ids.
+        val: Video ids.
+        test: Video ids.
+        missed: A sentence for each target that is missed, with by how much; empty when exact.
+        tau: Kendall's tau-b of the class counts of train with those of its pool, six places.
+    """
+
+    train: tuple[str, ...]
+    val: tuple[str, ...]
+    test: tuple[str, ...]
+    missed: tuple[str, ...]
+    tau: float
+
+
+def make_split(
+    train_pool: Sequence[Annotation],
+    test_pool: Sequence[Annotation],
+    num_classes: int,
+    targets: Targets,
+) -> SplitResult:
+    """Choose train from one pool, val and test from the other.
+
+    Val and test come first (see `heldout.hold_out`). Then training videos that share a
+    subject, a script or a pair with them are set aside; where too few would be left, the data
+    do not allow it, and what is shared is reported. Classes are ranked by their count in the
+    pool, so that the most frequent become head; each class has a range of counts, the largest
+    and the smallest one a single value so that their quotient prints as wanted, and
+    `swap.choose` finds videos that meet them.
+
+    Args:
+        train_pool: The official training videos; those without labels are left out.
+        test_pool: The official test videos; likewise.
+        num_classes: C.
+        targets: What to reach.
+
+    Returns:
+        The best split found, with what it misses.
+
+    Reference:
+        MEID (AAAI 2023), Table 1. The authors' own lists and recipe were never published.
+    """
+    train_pool = [video for video in train_pool if video.labels]
+    test_pool = [video for video in test_pool if video.labels]
+
+    def order(videos: Sequence[Annotation], attempt: int) -> list[Annotation]:
+        return sorted(videos, key=lambda video: _hash(targets.seed, attempt, video))
+
+    splits = hold_out(test_pool, num_classes, targets.sizes, targets.min_positives, order)
+    allowed = _apart(train_pool, [*splits["val"], *splits["test"]], targets.sizes["train"])
+    full = class_counts((video.labels for video in train_pool), num_classes)
+    best, fewest = dict(splits, train=[]), None
+    for top, bottom, attempt in _attempts(full, targets):
+        videos = order(allowed, attempt)
+        labels = label_matrix(videos, num_classes)
+        ranges = _ranges(full, targets, top, bottom)
+        chosen = choose(labels, min(targets.sizes["train"], len(videos)), ranges)
+        trial = dict(splits, train=[videos[i] for i in np.flatnonzero(chosen)])
+        missed = len(shortfalls(trial, full, targets))
+        if fewest is None or missed < fewest:
+            best, fewest = trial, missed
+        if missed == 0:
+            break
+    counts = class_counts((video.labels for video in best["train"]), num_classes)
+    return SplitResult(
+        **{name: tuple(sorted(video.id for video in best[name])) for name in SPLITS},
+        missed=tuple(shortfalls(best, full, targets)),
+        tau=float(Tau.of(counts, full)),
+    )
+
+
+def _hash(seed: str, attempt: int, video: Annotation) -> tuple[bytes, str]:
+    """Sorting key that keeps paired views together; the id settles what is equal."""
+    text = f"{seed}\n{attempt}\n{video.pair or video.id}"
+    return hashlib.sha256(text.encode()).digest(), video.id
+
+
+def _apart(
+    videos: Sequence[Annotation], held_out: Sequence[Annotation], size: int
+) -> list[Annotation]:
+    """Leave out videos that share a key with `held_out`, where enough are left without them."""
+    for key in KEYS:
+        taken = {getattr(video, key) for video in held_out} - {None}
+        apart = [video for video in videos if getattr(video, key) not in taken]
+        if len(apart) >= size:
+            videos = apart
+    return list(videos)
+
+
+def _attempts(full: NDArray[np.int64], targets: Targets) -> Iterator[tuple[int, int, int]]:
+    """Largest count, smallest count and number of the order, in the order they are tried."""
+    for top, bottom in _extremes(full, targets)[:_EXTREMES]:
+        for attempt in range(_ORDERS):
+            yield top, bottom, attempt
+
+
+def _extremes(full: NDArray[np.int64], targets: Targets) -> list[tuple[int, int]]:
+    """Pairs (largest count, smallest count) with the wanted quotient, the likeliest first.
+
+    Likeliest is nearest, relatively, to what a proportional draw of that many labels gives.
+    """
+    low, high = printed(targets.imbalance_ratio)
+    labels = Fraction(targets.labels_per_video) * targets.sizes["train"]
+    share = labels / max(int(full.sum()), 1)
+    largest, smallest = share * int(full.max()), share * max(int(full.min()), 1)
+    pairs = [
+        (top, bottom)
+        for bottom in range(1, max(targets.bins.tail_max, targets.sizes["train"]) + 1)
+        for top in range(int(low * bottom) + 1, int(high * bottom) + 1)
+        if low * bottom < top < high * bottom and top <= targets.sizes["train"]
+    ]
+    return sorted(
+        pairs,
+        key=lambda pair: (abs(pair[0] / largest - 1) + abs(pair[1] / smallest - 1), pair),
+    )
+
+
+def _ranges(full: NDArray[np.int64], targets: Targets, top: int, bottom: int) -> Ranges:
+    """Ranges of class counts: bins by rank in the pool, the first `top`, the last `bottom`."""
+    rank = np.lexsort((np.arange(len(full)), -full))
+    bins, groups = targets.bins, targets.groups
+    bounds = {
+        "head": (bins.medium_max + 1, top),
+        "medium": (bins.tail_max + 1, bins.medium_max),
+        "tail": (0, bins.tail_max),
+    }
+    sizes = [groups[group] for group in GROUPS]
+    low = np.zeros(len(full), dtype=np.int64)
+    high = np.zeros(len(full), dtype=np.int64)
+    by_rank = np.repeat(np.array([bounds[group] for group in GROUPS]), sizes, axis=0)
+    low[rank] = np.maximum(by_rank[:, 0], bottom)
+    high[rank] = np.minimum(by_rank[:, 1], top)
+    low[rank[0]] = high[rank[0]] = top
+    low[rank[-1]] = high[rank[-1]] = bottom
+    fewest, most = (bound * targets.sizes["train"] for bound in printed(targets.labels_per_video))
+    return Ranges(low, high, labels_low=int(fewest) + 1, labels_high=-int(-most // 1) - 1)
