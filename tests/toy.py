@@ -1,0 +1,105 @@
+"""A toy of a few lines: a small long-tailed task, its benchmark, and its feature store."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from meid_bench.annotation import Annotation
+from meid_bench.benchmark import Benchmark, save_benchmark
+from meid_bench.data import Examples
+from meid_bench.feature_manifest import Recipe, feature_manifest, store_name
+from meid_bench.longtail import Bins
+from meid_bench.method import Task
+from meid_bench.paths import benchmark_dir, features_dir
+from meid_bench.shard import VideoFeatures
+from meid_bench.store import write_store
+
+CLASSES, FRAMES, WIDTH = 6, 8, 16
+BINS = Bins(tail_max=8, medium_max=20)
+TASK = Task(
+    width=WIDTH,
+    counts=(40, 30, 18, 12, 6, 4),
+    groups={"head": (0, 1), "medium": (2, 3), "tail": (4, 5)},
+)
+
+
+def toy_labels(videos: int, seed: int) -> NDArray[np.uint8]:
+    """Long-tailed multi-hot labels, (N, C); every class has a positive, every video a label."""
+    random = np.random.default_rng(seed)
+    labels = (random.random((videos, CLASSES)) < np.geomspace(0.6, 0.08, CLASSES)).astype(np.uint8)
+    labels[np.arange(CLASSES), np.arange(CLASSES)] = 1
+    labels[labels.sum(1) == 0, 0] = 1
+    return labels
+
+
+def toy_features(labels: NDArray[np.uint8], seed: int) -> NDArray[np.float16]:
+    """Frames in which a class's direction shows in half of the frames, (N, T, D)."""
+    random = np.random.default_rng(seed)
+    directions = np.random.default_rng(0).normal(size=(CLASSES, WIDTH))
+    shows = random.random((len(labels), FRAMES, CLASSES)) < 0.5
+    signal = (shows * labels[:, None, :]) @ directions
+    noise = 0.5 * random.normal(size=(len(labels), FRAMES, WIDTH))
+    return (signal + noise).astype(np.float16)
+
+
+def toy_examples(videos: int = 48, seed: int = 1) -> Examples:
+    """Some videos in memory, on the CPU."""
+    labels = toy_labels(videos, seed)
+    features = torch.from_numpy(toy_features(labels, seed))
+    ids = tuple(f"v{number:03d}" for number in range(videos))
+    return Examples(ids, labels, features, torch.device("cpu"))
+
+
+def toy_benchmark() -> Benchmark:
+    """The toy as a benchmark: 48 training, 24 val and 24 test videos."""
+    splits = {}
+    for seed, (split, videos) in enumerate({"train": 48, "val": 24, "test": 24}.items()):
+        splits[split] = tuple(
+            Annotation(f"{split}{row:03d}", tuple(map(int, np.flatnonzero(labels))))
+            for row, labels in enumerate(toy_labels(videos, seed))
+        )
+    return Benchmark(
+        name="toy",
+        title="Toy",
+        classes=tuple(f"class {c}" for c in range(CLASSES)),
+        splits=splits,
+        bins=BINS,
+        frames=FRAMES,
+    )
+
+
+def write_toy(root: Path, without: tuple[str, ...] = ()) -> Benchmark:
+    """Save the toy benchmark and its features under a data root; `without` have none."""
+    benchmark = toy_benchmark()
+    save_benchmark(benchmark, benchmark_dir(root, benchmark.name))
+    recipe = Recipe(
+        encoder="toy",
+        weights_sha256="0" * 64,
+        transform="none",
+        frames=FRAMES,
+        width=WIDTH,
+        decoder="none",
+        decoder_version="0",
+        precision="float32",
+        source="none",
+    )
+    manifest = feature_manifest(benchmark, recipe, weights="toy")
+    items = {}
+    for seed, split in enumerate(benchmark.splits):
+        features = toy_features(benchmark.labels(split), seed)
+        items |= dict(zip(benchmark.ids(split), features, strict=True))
+    write_store(
+        features_dir(root, benchmark.name) / store_name(manifest),
+        manifest,
+        benchmark.all_ids(),
+        [toy_video(name, items[name]) for name in sorted(items) if name not in without],
+    )
+    return benchmark
+
+
+def toy_video(name: str, features: NDArray[np.float16]) -> VideoFeatures:
+    """A video's features as a store holds them."""
+    index = np.arange(FRAMES, dtype=np.int32)
+    return VideoFeatures(name, features, index, index.astype(np.float32), FRAMES)
