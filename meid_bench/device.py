@@ -1,11 +1,11 @@
 """Device: what `--gpu N`, `--device NAME` or neither of them means, and what it is called."""
 
-import os
 import platform
 from pathlib import Path
 
 import torch
 
+from meid_bench.cores import cores
 from meid_bench.errors import SettingError
 
 
@@ -58,17 +58,6 @@ def describe(device: torch.device) -> str:
     if device.type == "cpu":
         return f"cpu ({_processor()}, {cores()} {'core' if cores() == 1 else 'cores'})"
     return str(device)
-
-
-def cores() -> int:
-    """Processor cores that this process may use: of the machine, its affinity, its container."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    count = len(affinity(0)) if affinity else os.cpu_count() or 1
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
-        return max(1, min(count, int(quota) // int(period)))
-    except (OSError, ValueError):
-        return count
 
 
 def _present(name: str) -> torch.device:

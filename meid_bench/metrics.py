@@ -1,6 +1,5 @@
 """Average precision per class and its means over head, medium and tail; pure numpy, no files."""
 
-import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -8,6 +7,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from meid_bench.cores import cores
 
 # Below this many scores one thread is done before others have started.
 SERIAL_SIZE = 1 << 20
@@ -80,7 +81,7 @@ def average_precision(scores: NDArray[Any], labels: NDArray[Any]) -> NDArray[np.
         for start in starts:
             work(start)
     else:  # sorting and searching release the interpreter's lock
-        with ThreadPoolExecutor(min(len(starts), _cores())) as pool:
+        with ThreadPoolExecutor(min(len(starts), cores())) as pool:
             list(pool.map(work, starts))
     return result
 
@@ -192,9 +193,3 @@ def _mean(values: NDArray[np.float64]) -> float:
 
 def _none(value: float) -> float | None:
     return None if np.isnan(value) else float(value)
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):  # what this process may use, not what the machine has
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

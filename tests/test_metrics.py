@@ -42,7 +42,7 @@ def test_equals_scikit_learn_at_2000_by_200_with_ties_on_several_threads(monkeyp
     scores, labels = made(2000, 200, 2, 0.02)
     labels[:, 7] = 0
     monkeypatch.setattr(metrics, "SERIAL_SIZE", 0)
-    monkeypatch.setattr(metrics, "_cores", lambda: 3)
+    monkeypatch.setattr(metrics, "cores", lambda: 3)
     ap = average_precision(scores, labels)
     assert np.isnan(ap[7])
     np.testing.assert_allclose(ap, independent(scores, labels), rtol=0, atol=1e-14)

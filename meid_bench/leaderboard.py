@@ -1,0 +1,270 @@
+"""Leaderboard: a pure function of records, and the frame that a user gets of it."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import TYPE_CHECKING, Any
+
+from meid_bench.benchmark import Benchmark, load_benchmark
+from meid_bench.longtail import GROUPS
+from meid_bench.metrics import chance, group_means
+from meid_bench.paths import home, runs_dir
+from meid_bench.results import Features, Result, read_records
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MEASURES = ("overall", *GROUPS)
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """Mean over seeds and sample standard deviation (n - 1); None for one seed."""
+
+    mean: float
+    std: float | None
+
+
+@dataclass(frozen=True)
+class Row:
+    """Runs that differ by nothing but the seed.
+
+    Attributes:
+        runs: Their folders with their records, by seed.
+        variant: Settings in which this row differs from others of its method.
+        scores: Each measure of `MEASURES`, and "<view> overall" where the videos have views, over
+            the seeds; a measure that is not defined is left out.
+        marks: What a reader must know before comparing this row.
+    """
+
+    runs: Mapping[Path, Result]
+    variant: Mapping[str, Any]
+    scores: Mapping[str, Spread]
+    marks: tuple[str, ...]
+
+    @property
+    def first(self) -> Result:
+        """One record: all agree in everything but the seed and what came of it."""
+        return next(iter(self.runs.values()))
+
+    @property
+    def name(self) -> str:
+        """What tells the row apart, for example "cbs/e1/gamma=2.0"."""
+        network = ["e1"] if self.first.network == "e1" else []
+        settings = [f"{key}={_shown(value)}" for key, value in self.variant.items()]
+        return "/".join([self.first.method, *network, *settings])
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The seeds; none for a submission."""
+        return tuple(r.seed for r in self.runs.values() if r.seed is not None)
+
+
+@dataclass(frozen=True)
+class Section:
+    """Rows that may be ranked against each other: one protocol, one feature fingerprint.
+
+    `features` and `protocol` are None for submissions, whose features nobody here knows.
+    """
+
+    features: Features | None
+    protocol: str | None
+    rows: tuple[Row, ...]
+
+    @property
+    def title(self) -> str:
+        """Heading, for example "protocol paper, features resnet101-... (1a2b3c4d)"."""
+        if self.features is None:
+            return "submissions: scores made elsewhere, on features that are not known here"
+        return (
+            f"protocol {self.protocol}, features {self.features.name} "
+            f"({self.features.fingerprint[:8]})"
+        )
+
+
+@dataclass(frozen=True)
+class Board:
+    """The board of one benchmark.
+
+    Attributes:
+        title: Names the benchmark and, for a reconstruction, which.
+        benchmark: What it is the board of.
+        sections: Never ranked against each other.
+        chance: Each measure for a constant score: its AP is the class's prevalence.
+        left_out: One sentence for each record, or kind of record, that is not on the board.
+    """
+
+    title: str
+    benchmark: Benchmark
+    sections: tuple[Section, ...]
+    chance: Mapping[str, float]
+    left_out: tuple[str, ...]
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """Every row, in the order of the sections."""
+        return tuple(row for section in self.sections for row in section.rows)
+
+
+def make_board(
+    records: Mapping[Path, Result], benchmark: Benchmark, problems: Sequence[str] = ()
+) -> Board:
+    """The board of a benchmark, from records alone.
+
+    Args:
+        records: Run folder to record.
+        benchmark: Every record of another benchmark, or of another fingerprint, is left out.
+        problems: Sentences about records that could not be read.
+    """
+    left_out = list(problems)
+    kept: dict[str, dict[Path, Result]] = {}
+    quick = 0
+    for folder, record in _latest(records, left_out).items():
+        if (record.benchmark, record.benchmark_fingerprint) != (
+            benchmark.name,
+            benchmark.fingerprint,
+        ):
+            left_out.append(
+                f"{folder}: its benchmark is {record.benchmark} "
+                f"{record.benchmark_fingerprint[:8]}, this board's is {benchmark.name} "
+                f"{benchmark.fingerprint[:8]}; it is left out"
+            )
+        elif record.quick:
+            quick += 1
+        else:
+            kept.setdefault(_row_key(record), {})[folder] = record
+    if quick:
+        left_out.append(f"{quick} quick records are never on the board")
+    rows = _name_variants([_row(runs) for runs in kept.values()])
+    return Board(
+        title=benchmark.title,
+        benchmark=benchmark,
+        sections=_sections(rows),
+        chance=group_means(chance(benchmark.labels("test")), benchmark.groups),
+        left_out=tuple(left_out),
+    )
+
+
+def load_board(dataset: str, root: Path | None = None) -> Board:
+    """Read every record of a benchmark and make its board.
+
+    Raises:
+        MeidBenchError: The benchmark has not been built.
+    """
+    root = home() if root is None else root
+    records, problems = read_records(runs_dir(root, dataset))
+    return make_board(records, load_benchmark(dataset, root), problems)
+
+
+def leaderboard(dataset: str = "charadeslt", root: Path | None = None) -> "pd.DataFrame":
+    """The board as a pandas frame: one line per row, the chance row, then published numbers.
+
+    Args:
+        dataset: Name of a built benchmark.
+        root: The data root; $MEID_BENCH_HOME or ./data where it is left out.
+
+    Raises:
+        MeidBenchError: The benchmark has not been built.
+    """
+    from meid_bench.board_format import board_frame
+
+    return board_frame(load_board(dataset, root))
+
+
+def _latest(records: Mapping[Path, Result], left_out: list[str]) -> dict[Path, Result]:
+    """Leave out a run that a later one of the same row and seed replaces: it counts once."""
+    newest: dict[tuple[str, int | None], Path] = {}
+    for folder, record in sorted(records.items(), key=lambda item: (item[1].date, item[0])):
+        key = (f"{record.benchmark_fingerprint}{record.quick}{_row_key(record)}", record.seed)
+        if key in newest:
+            left_out.append(f"{newest[key]}: {folder.name} repeats it, with the same seed, later")
+        newest[key] = folder
+    return {folder: records[folder] for folder in sorted(newest.values())}
+
+
+def _row_key(record: Result) -> str:
+    """Everything that runs of one row have in common, as one string."""
+    features = record.features and record.features.fingerprint
+    missing = {split: sorted(ids) for split, ids in record.missing.items()}
+    parts = (record.source, record.method, record.aggregator, record.network, record.preset)
+    rest = (record.protocol, features, missing, record.settings)
+    return json.dumps([parts, rest], sort_keys=True)
+
+
+def _row(runs: Mapping[Path, Result]) -> Row:
+    ordered = dict(sorted(runs.items(), key=lambda item: (item[1].seed or 0, item[0])))
+    records = list(ordered.values())
+    scores: dict[str, Spread] = {}
+    for measure in MEASURES:
+        _add(scores, measure, [getattr(record.test, measure) for record in records])
+    for view in records[0].test.views:
+        values = [record.test.views.get(view, {}).get("overall") for record in records]
+        _add(scores, f"{view} overall", values)
+    return Row(ordered, {}, scores, _marks(records))
+
+
+def _add(scores: dict[str, Spread], measure: str, values: Iterable[float | None]) -> None:
+    known = [value for value in values if value is not None]
+    if known:
+        scores[measure] = Spread(fmean(known), stdev(known) if len(known) > 1 else None)
+
+
+def _marks(records: Sequence[Result]) -> tuple[str, ...]:
+    record = records[0]
+    features = record.features
+    missing = {split: len(ids) for split, ids in record.missing.items() if ids}
+    conditions = {
+        "submission": record.source == "submission",
+        "untrained encoder": features is not None and features.untrained,
+        "imported features": features is not None and features.imported,
+        "missing " + ", ".join(f"{n} {split}" for split, n in missing.items()): bool(missing),
+        "warnings": any(record.warnings for record in records),
+        "several versions": len({(record.version, record.commit) for record in records}) > 1,
+    }
+    return tuple(mark for mark, holds in conditions.items() if holds)
+
+
+def _name_variants(rows: Sequence[Row]) -> list[Row]:
+    """Give each row the settings in which rows of its method differ: no two look the same."""
+    named = []
+    for row in rows:
+        alike = [other for other in rows if _kind(other) == _kind(row)]
+        keys = sorted({key for other in alike for key in other.first.settings})
+        variant = {
+            key: row.first.settings.get(key)
+            for key in keys
+            if len({json.dumps(r.first.settings.get(key), sort_keys=True) for r in alike}) > 1
+        }
+        named.append(replace(row, variant=variant))
+    return named
+
+
+def _kind(row: Row) -> tuple[str | None, ...]:
+    """What a line of the board shows anyway; only rows that agree in it need telling apart."""
+    record = row.first
+    shown = (record.source, record.method, record.aggregator, record.network, record.preset)
+    return (*shown, record.protocol, record.features and record.features.fingerprint)
+
+
+def _sections(rows: Iterable[Row]) -> tuple[Section, ...]:
+    sections: dict[tuple[str, str], list[Row]] = {}
+    for row in rows:
+        features = row.first.features
+        key = (row.first.protocol or "", features.fingerprint if features else "")
+        sections.setdefault(key, []).append(row)
+    # Submissions, whose key is empty, come last.
+    ordered = sorted(sections, key=lambda key: (not key[1], key))
+    return tuple(
+        Section(
+            features=sections[key][0].first.features,
+            protocol=sections[key][0].first.protocol,
+            rows=tuple(sorted(sections[key], key=lambda r: (-r.scores["overall"].mean, r.name))),
+        )
+        for key in ordered
+    )
+
+
+def _shown(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
