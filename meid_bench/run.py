@@ -166,7 +166,9 @@ def resolve(
     for name, value in asdict(changed(aggregator_kind(), inner)).items():
         resolved[AGGREGATOR_PREFIX + name] = value
     runner = changed(RunnerConfig(), {n: v for n, v in settings.items() if n in general})
-    return resolved, runner
+    # Lists, as JSON has them: a record read back is equal to the one that was written.
+    plain = {n: list(v) if isinstance(v, tuple) else v for n, v in resolved.items()}
+    return plain, runner
 
 
 def _preset(kind: type[Method], request: Request, benchmark: Benchmark) -> str | None:
