@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterable
-from pathlib import Path
+from pathlib import Path, PurePath
 
 # In the order of preference, where a folder holds one video in several containers.
 SUFFIXES = (
@@ -27,9 +27,9 @@ def find_videos(folder: Path, ids: Iterable[str]) -> dict[str, Path]:
             names = [entry.name for entry in entries if entry.is_file()]
     except (FileNotFoundError, NotADirectoryError):
         return {}
-    for name in sorted(names):
-        stem, suffix = os.path.splitext(name)
-        if suffix.lower() in SUFFIXES:
-            rank = SUFFIXES.index(suffix.lower()), name
-            present[stem] = min(rank, present.get(stem, rank))
+    for name in names:
+        path = PurePath(name)
+        if path.suffix.lower() in SUFFIXES:
+            rank = SUFFIXES.index(path.suffix.lower()), name
+            present[path.stem] = min(rank, present.get(path.stem, rank))
     return {name: folder / present[name][1] for name in ids if name in present}

@@ -1,0 +1,227 @@
+"""Remote: a file on an HTTP server, read by ranges, patiently, and never mixed of two versions."""
+
+import re
+import threading
+from dataclasses import dataclass
+from http import HTTPStatus
+
+import requests
+import urllib3
+
+from meid_bench.errors import DataError
+
+# Failures in a row without a byte in between; with the waits below it is two minutes of patience.
+PATIENCE = 8
+FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0
+CONNECT_SECONDS, READ_SECONDS = 15, 60
+PASSING = {408, 425, 429, 500, 502, 503, 504}
+_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
+
+
+class ChangedError(DataError):
+    """The file on the server is no longer the one that was begun."""
+
+
+class NoRangesError(DataError):
+    """The server gives the whole file only."""
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """What tells one version of a remote file from another.
+
+    Attributes:
+        size: Bytes, or None where the server does not say.
+        etag: Its ETag, or its Last-Modified where it has none; None where it has neither.
+    """
+
+    size: int | None
+    etag: str | None
+
+
+class Remote:
+    """One file on a server; threads may read it at once.
+
+    Args:
+        url: Its address.
+        version: The version that was begun earlier; None takes what the first answer shows.
+
+    Attributes:
+        fetched: Bytes of bodies read so far.
+        requests: Requests sent so far.
+    """
+
+    def __init__(self, url: str, version: Version | None = None) -> None:
+        self.url = url
+        self.fetched = 0
+        self.requests = 0
+        self._version = version
+        self._lock = threading.Lock()
+        self._sessions = threading.local()
+        self._stop = threading.Event()
+
+    def version(self) -> Version:
+        """Ask for one byte, to learn the version and whether ranges are served.
+
+        Raises:
+            NoRangesError: They are not; only `stream(0)` works.
+            ChangedError: It is not the version that was begun.
+            DataError: The server refuses, or cannot be reached.
+        """
+        if self._version is None:
+            with self.stream(0, 1) as stream:
+                stream.read(1)
+        assert self._version is not None  # the answer to the request above set it
+        return self._version
+
+    def stream(self, start: int, end: int | None = None) -> "Stream":
+        """Read bytes [start, end), or to the file's end."""
+        return Stream(self, start, end)
+
+    def stop(self) -> None:
+        """Let every thread that reads or waits give up: the user wants to stop."""
+        self._stop.set()
+
+    def wait(self, failures: int, error: Exception) -> None:
+        """Wait before trying again, twice as long each time.
+
+        Raises:
+            DataError: It failed too often, or the user wants to stop.
+        """
+        if failures > PATIENCE:
+            raise DataError(
+                f"{self.url} failed {failures} times in a row ({_brief(error)}); check the "
+                "connection and run the same command again, it goes on where it stopped"
+            ) from error
+        if self._stop.wait(min(FIRST_WAIT * 2 ** (failures - 1), LONGEST_WAIT)):
+            raise DataError(f"{self.url}: stopped") from error
+
+    def request(self, start: int, end: int | None) -> requests.Response:
+        """Send one request for [start, end); the body is not read yet.
+
+        Raises:
+            requests.RequestException: It failed in a way that may pass.
+            NoRangesError, ChangedError, DataError: As in `version`.
+        """
+        if self._stop.is_set():
+            raise DataError(f"{self.url}: stopped")
+        with self._lock:
+            self.requests += 1
+        last = "" if end is None else end - 1
+        response = self._session().get(
+            self.url,
+            # A server that compressed on the fly would count other bytes than the file has.
+            headers={"Range": f"bytes={start}-{last}", "Accept-Encoding": "identity"},
+            stream=True,
+            timeout=(CONNECT_SECONDS, READ_SECONDS),
+        )
+        try:
+            self._check(response, start, end)
+        except BaseException:
+            response.close()
+            raise
+        return response
+
+    def count(self, size: int) -> None:
+        """Note `size` bytes read."""
+        with self._lock:
+            self.fetched += size
+
+    def _session(self) -> requests.Session:
+        # requests promises nothing about one session in several threads.
+        if not hasattr(self._sessions, "session"):
+            self._sessions.session = requests.Session()
+        session: requests.Session = self._sessions.session
+        return session
+
+    def _check(self, response: requests.Response, start: int, end: int | None) -> None:
+        status = response.status_code
+        if status in PASSING:
+            raise requests.HTTPError(f"status {status} {response.reason}")
+        if status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+            raise ChangedError(f"{self.url} has no byte {start}: the file is shorter than it was")
+        if status not in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT):
+            raise DataError(
+                f"{self.url} answers {status} {response.reason}; check the address, or name a "
+                "mirror or a folder with --source"
+            )
+        etag = response.headers.get("ETag") or response.headers.get("Last-Modified")
+        if status == HTTPStatus.OK:
+            length = response.headers.get("Content-Length")
+            self._same(Version(int(length) if length else None, etag))
+            if start or end is not None:
+                raise NoRangesError(f"{self.url}: the server serves no byte ranges")
+            return
+        content = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
+        if content is None or int(content[1]) != start:
+            raise NoRangesError(
+                f"{self.url}: the server answers another range than byte {start} on"
+            )
+        self._same(Version(int(content[3]), etag))
+
+    def _same(self, seen: Version) -> None:
+        with self._lock:
+            if self._version is None:
+                self._version = seen
+        if seen != self._version:
+            raise ChangedError(
+                f"{self.url} changed on the server: {seen} now, {self._version} before"
+            )
+
+
+class Stream:
+    """Bytes of a remote file, in order; where the connection is cut, it asks for the rest.
+
+    Attributes:
+        position: The file's next byte.
+    """
+
+    def __init__(self, remote: Remote, start: int, end: int | None) -> None:
+        self.position = start
+        self.end = end
+        self._remote = remote
+        self._response: requests.Response | None = None
+        self._failures = 0
+
+    def read(self, size: int) -> bytes:
+        """Up to `size` bytes, at least one unless the end is reached.
+
+        Raises:
+            NoRangesError, ChangedError, DataError: As in `Remote.version`; NoRangesError also
+                where the connection was cut and the server cannot go on in the middle.
+        """
+        while True:
+            try:
+                if self._response is None:
+                    if self.position == self.end:
+                        return b""
+                    self._response = self._remote.request(self.position, self.end)
+                data: bytes = self._response.raw.read(size)
+            except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+                self.close()
+                self._failures += 1
+                self._remote.wait(self._failures, error)
+                continue
+            self._failures = 0
+            self.position += len(data)
+            self._remote.count(len(data))
+            return data
+
+    def close(self) -> None:
+        """Give the connection back; what was not read is dropped with it."""
+        if self._response is not None:
+            self._response.close()
+            self._response = None
+
+    def __enter__(self) -> "Stream":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _brief(error: Exception) -> str:
+    """The innermost reason: requests wraps urllib3's errors, which wrap the system's."""
+    while error.__context__ is not None and isinstance(error.__context__, Exception):
+        error = error.__context__
+    return str(error) or type(error).__name__
