@@ -172,14 +172,40 @@ def packaged_specs() -> list[str]:
 def load_spec(folder: Path) -> Spec:
     """Read a folder's spec.json.
 
+    A file with the key "base" says only what differs from the spec.json of that neighbouring
+    folder, at any depth; its lists, where it has some, lie in its own folder.
+
     Raises:
         DataError: It is not JSON, or a key is missing, unknown or of the wrong type.
     """
     path = folder / FILE
     try:
-        return decode(Spec, json.loads(path.read_text(encoding="utf-8")))
+        data = _read(path)
+        if "base" in data:
+            base = folder.resolve().parent / check_name(str(data.pop("base")))
+            data = _overlaid(_read(base / FILE), data)
+        return decode(Spec, data)
+    except OSError as error:
+        raise DataError(
+            f"{error.filename} cannot be read ({error.strerror}); name a folder that holds it"
+        ) from error
     except ValueError as error:
         raise DataError(f"{path}: {error}; mend the file and build again") from error
+
+
+def _read(path: Path) -> dict[str, Any]:
+    data = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(data, dict):
+        raise ValueError("it must hold an object")
+    return data
+
+
+def _overlaid(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(under)
+    for key, value in over.items():
+        both = isinstance(merged.get(key), dict) and isinstance(value, dict)
+        merged[key] = _overlaid(merged[key], value) if both else value
+    return merged
 
 
 def _check_origin(url: str, sha256: str | None) -> None:

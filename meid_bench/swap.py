@@ -31,11 +31,13 @@ class Ranges:
 
     def excess(self, counts: NDArray[np.int64]) -> NDArray[np.int64]:
         """How far each class count is outside its range, (C,) int64."""
-        return np.maximum(self.low - counts, 0) + np.maximum(counts - self.high, 0)
+        outside: NDArray[np.int64] = np.maximum(self.low - counts, counts - self.high)
+        return np.maximum(outside, 0)
 
     def labels_excess(self, total: NDArray[np.int64]) -> NDArray[np.int64]:
         """How far numbers of labels are outside their range, the shape of `total`."""
-        return np.maximum(self.labels_low - total, 0) + np.maximum(total - self.labels_high, 0)
+        outside: NDArray[np.int64] = np.maximum(self.labels_low - total, total - self.labels_high)
+        return np.maximum(outside, 0)
 
     def violation(self, counts: NDArray[np.int64]) -> int:
         """Sum of all that is outside: 0 where every range is met."""
