@@ -15,6 +15,7 @@ import numpy as np
 
 from meid_bench.errors import SettingError
 from meid_bench.paths import atomic, write_text
+from meid_bench.progress import Progress
 from meid_bench.scenery import ACTIONS, ROOMS, SLOTS, Colour, Happening, encode, render
 from meid_bench.spec import FILE, load_spec
 
@@ -94,12 +95,9 @@ def make_release(folder: Path, seed: int, frames: int = 8) -> Path:
     """
     title = f"Demo (made-up videos, seed {seed})"
     if (folder / FILE).is_file():  # it is written last: all the rest is there
-        there = load_spec(folder)
-        if (there.title, there.frames) != (title, frames):
-            raise SettingError(
-                f"{folder} holds {there.title!r} with {there.frames} frames a video, not {title!r} "
-                f"with {frames}; choose another folder"
-            )
+        there = load_spec(folder).title
+        if there != title:
+            raise SettingError(f"{folder} holds {there!r}, not {title!r}; choose another folder")
         return folder
     clips = plan(seed)
     annotations, videos = folder / "Charades.zip", folder / "Charades_v1_480.zip"
@@ -214,10 +212,12 @@ def _annotation_files(clips: dict[str, list[Clip]]) -> dict[str, str]:
 
 def _write_videos(path: Path, clips: Sequence[Clip], seed: int) -> None:
     members = {}
-    for index, clip in enumerate(clips):
-        noise = np.random.default_rng((seed, index))
-        frames = render(clip.room, clip.shirt, clip.happenings, SECONDS, noise)
-        members[f"Charades_v1_480/{clip.id}.mp4"] = encode(frames)
+    with Progress(len(clips), "render", "videos") as progress:
+        for index, clip in enumerate(clips):
+            noise = np.random.default_rng((seed, index))
+            frames = render(clip.room, clip.shirt, clip.happenings, SECONDS, noise)
+            members[f"Charades_v1_480/{clip.id}.mp4"] = encode(frames)
+            progress.update()
     _write_zip(path, members)
 
 

@@ -11,6 +11,7 @@ from meid_bench.errors import MeidBenchError
 
 # Command name -> "module:function"; the order is that of a first day's work.
 COMMANDS: dict[str, str] = {
+    "demo": "meid_bench.cli.demo:demo",
     "build": "meid_bench.cli.build:build",
     "run": "meid_bench.cli.run:run",
 }
