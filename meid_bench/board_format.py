@@ -1,4 +1,4 @@
-"""A board as a pandas frame, and as text: table, markdown, csv, json."""
+"""A board as a pandas frame and as text (table, markdown, csv, json); a comparison as text."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -7,7 +7,11 @@ from typing import Any
 import pandas as pd
 from tabulate import tabulate
 
-from meid_bench.leaderboard import MEASURES, Board, Row, Section, Spread
+from meid_bench.bootstrap import CONFIDENCE, Interval
+from meid_bench.compare import Comparison
+from meid_bench.leaderboard import Board, Row, Section, Spread
+from meid_bench.longtail import GROUPS
+from meid_bench.metrics import MEASURES, Metrics
 from meid_bench.published import PublishedRow, caution, published_results
 
 PUBLISHED = "published"
@@ -34,7 +38,7 @@ def board_frame(board: Board) -> pd.DataFrame:
     )
     first = ["kind", "rank", "method", "network", "aggregator", "preset", "protocol", "variant"]
     first += ["features", "features_fingerprint", "encoder"]
-    views = [name for name in frame if name.split("_")[0].endswith(" overall")]
+    views = [name for name in map(str, frame) if name.split("_")[0].endswith(" overall")]
     scores = [name for measure in MEASURES for name in (measure, f"{measure}_std")]
     last = ["seeds", "marks", "note", "benchmark", "benchmark_fingerprint"]
     frame = frame.reindex(columns=[*first, *scores, *views, *last])
@@ -49,6 +53,37 @@ def format_board(board: Board, style: str) -> str:
         style: "table" (terminal), "markdown", "csv" or "json".
     """
     return FORMATS[style](board)
+
+
+def format_comparison(comparison: Comparison) -> str:
+    """The comparison as text for a terminal."""
+    parts = [
+        f"Paired bootstrap over {comparison.clusters} test {comparison.unit} and over seeds, "
+        f"{comparison.resamples:,} resamples; difference of test mAP, {CONFIDENCE:.0%} interval"
+    ]
+    for (first, second), measures in comparison.differences.items():
+        lines = [
+            [measure, f"{i.difference:+.4f}", f"[{i.low:+.4f}, {i.high:+.4f}]", _verdict(i)]
+            for measure, i in measures.items()
+        ]
+        headers = ["", "difference", f"{CONFIDENCE:.0%} interval", ""]
+        parts.append(f"{first} - {second}\n" + tabulate(lines, headers, disable_numparse=True))
+    told = [f"{name} (p = {p:.3g})" for name, p in comparison.adjusted.items()]
+    tied = ", ".join(comparison.tied) or "none"
+    parts.append(
+        f"Best overall: {comparison.best}. Cannot be told from it: {tied}. "
+        f"Holm-corrected against {len(told)}: {', '.join(told)}"
+    )
+    dropped = ", ".join(f"{name} {value:.2f}" for name, value in comparison.dropped.items())
+    parts.append(f"Classes that a resample left without positives, on average: {dropped}")
+    return "\n\n".join([*parts, *comparison.notes])
+
+
+def metrics_line(metrics: Metrics) -> str:
+    """Metrics in one line, for example "0.151 (head 0.217, medium 0.151, tail 0.076)"."""
+    groups = {group: getattr(metrics, group) for group in GROUPS}
+    known = [f"{group} {value:.3f}" for group, value in groups.items() if value is not None]
+    return f"{metrics.overall:.3f} ({', '.join(known)})"
 
 
 def _text(board: Board, tablefmt: str, heading: str) -> str:
@@ -89,7 +124,7 @@ def _cells(row: Row, rank: int) -> dict[str, str]:
 def _named(
     rank: str, name: str, scores: Mapping[str, Spread], names: Mapping[str, str] | None = None
 ) -> dict[str, str]:
-    numbers = {measure: "" for measure in MEASURES} | {k: _number(v) for k, v in scores.items()}
+    numbers = dict.fromkeys(MEASURES, "") | {k: _number(v) for k, v in scores.items()}
     return {"rank": rank, "method": name, **(names or {"aggregator": "", "preset": ""}), **numbers}
 
 
@@ -151,6 +186,10 @@ def _json(board: Board) -> str:
     rows = json.loads(board_frame(board).to_json(orient="records", double_precision=15))
     data = {"title": board.title, "left_out": board.left_out, "rows": rows}
     return json.dumps(data, ensure_ascii=False, indent=1)
+
+
+def _verdict(interval: Interval) -> str:
+    return "" if interval.low <= 0 <= interval.high else "differs"
 
 
 FORMATS: dict[str, Callable[[Board], str]] = {

@@ -249,8 +249,9 @@ def _masked_means(ap: NDArray[np.float64], member: NDArray[np.bool_]) -> NDArray
     """Means over the classes of each measure that are not NaN, (R, C) -> (R, M)."""
     defined = ~np.isnan(ap)
     number = defined.astype(np.float64) @ member
-    total = np.where(defined, ap, 0) @ member
-    return np.divide(total, number, out=np.full_like(total, np.nan), where=number > 0)
+    means = np.full_like(number, np.nan)
+    np.divide(np.where(defined, ap, 0) @ member, number, out=means, where=number > 0)
+    return means
 
 
 def _sizes(total: int, size: int) -> list[int]:

@@ -8,15 +8,13 @@ from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
 
 from meid_bench.benchmark import Benchmark, load_benchmark
-from meid_bench.longtail import GROUPS
-from meid_bench.metrics import chance, group_means
+from meid_bench.metrics import MEASURES, chance, group_means
 from meid_bench.paths import home, runs_dir
+from meid_bench.rescore import rescore as recompute
 from meid_bench.results import Features, Result, read_records
 
 if TYPE_CHECKING:
     import pandas as pd
-
-MEASURES = ("overall", *GROUPS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +55,12 @@ class Row:
         return "/".join([self.first.method, *network, *settings])
 
     @property
+    def features_fingerprint(self) -> str | None:
+        """Of what the row was trained on; None for a submission."""
+        features = self.first.features
+        return features.fingerprint if features else None
+
+    @property
     def seeds(self) -> tuple[int, ...]:
         """The seeds; none for a submission."""
         return tuple(r.seed for r in self.runs.values() if r.seed is not None)
@@ -94,6 +98,7 @@ class Board:
         sections: Never ranked against each other.
         chance: Each measure for a constant score: its AP is the class's prevalence.
         left_out: One sentence for each record, or kind of record, that is not on the board.
+        differing: One sentence for each record that its saved scores contradict.
     """
 
     title: str
@@ -101,6 +106,7 @@ class Board:
     sections: tuple[Section, ...]
     chance: Mapping[str, float]
     left_out: tuple[str, ...]
+    differing: tuple[str, ...] = ()
 
     @property
     def rows(self) -> tuple[Row, ...]:
@@ -147,15 +153,24 @@ def make_board(
     )
 
 
-def load_board(dataset: str, root: Path | None = None) -> Board:
+def load_board(dataset: str, root: Path | None = None, rescore: bool = False) -> Board:
     """Read every record of a benchmark and make its board.
+
+    Args:
+        dataset: Name of a built benchmark.
+        root: The data root; $MEID_BENCH_HOME or ./data where it is left out.
+        rescore: Recompute each record's test metrics from its saved scores.
 
     Raises:
         MeidBenchError: The benchmark has not been built.
     """
     root = home() if root is None else root
+    benchmark = load_benchmark(dataset, root)
     records, problems = read_records(runs_dir(root, dataset))
-    return make_board(records, load_benchmark(dataset, root), problems)
+    if not rescore:
+        return make_board(records, benchmark, problems)
+    records, differing = recompute(records, benchmark)
+    return replace(make_board(records, benchmark, problems), differing=tuple(differing))
 
 
 def leaderboard(dataset: str = "charadeslt", root: Path | None = None) -> "pd.DataFrame":
@@ -245,7 +260,7 @@ def _kind(row: Row) -> tuple[str | None, ...]:
     """What a line of the board shows anyway; only rows that agree in it need telling apart."""
     record = row.first
     shown = (record.source, record.method, record.aggregator, record.network, record.preset)
-    return (*shown, record.protocol, record.features and record.features.fingerprint)
+    return (*shown, record.protocol, row.features_fingerprint)
 
 
 def _sections(rows: Iterable[Row]) -> tuple[Section, ...]:

@@ -9,6 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from meid_bench.cores import cores
+from meid_bench.longtail import GROUPS
+
+MEASURES = ("overall", *GROUPS)
 
 # Below this many scores one thread is done before others have started.
 SERIAL_SIZE = 1 << 20

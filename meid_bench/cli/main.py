@@ -14,6 +14,8 @@ COMMANDS: dict[str, str] = {
     "demo": "meid_bench.cli.demo:demo",
     "build": "meid_bench.cli.build:build",
     "run": "meid_bench.cli.run:run",
+    "leaderboard": "meid_bench.cli.leaderboard:leaderboard",
+    "evaluate": "meid_bench.cli.leaderboard:evaluate",
 }
 
 

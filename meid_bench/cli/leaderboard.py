@@ -1,0 +1,91 @@
+"""`meid-bench leaderboard` and `meid-bench evaluate`: records to a table, scores to a record."""
+
+from pathlib import Path
+
+import click
+
+from meid_bench.cli.dataset_option import dataset_option
+from meid_bench.cli.root_option import root_option
+
+
+@click.command()
+@dataset_option
+@click.option(
+    "--format",
+    "style",
+    type=click.Choice(["table", "markdown", "csv", "json"]),
+    default="table",
+    show_default=True,
+    help="How to print it.",
+)
+@click.option(
+    "--compare",
+    "names",
+    metavar="A,B[,...]",
+    help="Differences of rows with intervals, instead of the board; a/nextvlad tells rows apart.",
+)
+@click.option(
+    "--resamples",
+    type=click.IntRange(min=100),
+    default=10_000,
+    show_default=True,
+    help="Of the bootstrap behind --compare.",
+)
+@click.option("--rescore", is_flag=True, help="Recompute every record from its saved scores.")
+@root_option
+def leaderboard(
+    dataset: str, style: str, names: str | None, resamples: int, rescore: bool, root: Path
+) -> None:
+    """Every recorded run of a benchmark, ranked; published numbers below, unranked.
+
+    \b
+    meid-bench leaderboard
+    meid-bench leaderboard --compare meid,cbs
+    meid-bench leaderboard --format csv > board.csv
+    """
+    from meid_bench.board_format import format_board, format_comparison
+    from meid_bench.compare import compare, mark_ties
+    from meid_bench.leaderboard import load_board
+
+    board = load_board(dataset, root, rescore=rescore)
+    for sentence in board.left_out:
+        click.echo(f"Note: {sentence}", err=True)
+    if names is not None:
+        asked = [name.strip() for name in names.split(",") if name.strip()]
+        click.echo(format_comparison(compare(board, asked, resamples)))
+    else:
+        board, untested = mark_ties(board)
+        for sentence in untested:
+            click.echo(f"Note: {sentence}", err=True)
+        click.echo(format_board(board, style))
+    if board.differing:
+        raise click.ClickException(
+            f"{len(board.differing)} records do not follow from their scores: "
+            + "; ".join(board.differing)
+        )
+
+
+@click.command()
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@dataset_option
+@click.option("--name", required=True, help="What the board should call it.")
+@click.option("--logits", is_flag=True, help="The file holds logits, not probabilities.")
+@root_option
+def evaluate(file: Path, dataset: str, name: str, logits: bool, root: Path) -> None:
+    """Score FILE (.npz, .csv, or an official Charades submission .txt) and put it on the board.
+
+    \b
+    .npz   ids (N,) and scores (N, classes)
+    .csv   a header: id, then one column per class (its name, or c000, c001, ...)
+    .txt   the official Charades submission: an id and 157 numbers a line, no header
+
+    Every test id must be there once, with a probability in [0, 1] per class.
+    """
+    from meid_bench.board_format import metrics_line
+    from meid_bench.submission import evaluate as evaluate_file
+
+    result = evaluate_file(file, dataset, name, logits, root)
+    for warning in result.warnings:
+        click.echo(f"Warning: {warning}", err=True)
+    click.echo(f"{result.title}, {result.method}: test mAP {metrics_line(result.test)}")
+    click.echo(f"Next: meid-bench leaderboard --dataset {dataset}")

@@ -1,0 +1,274 @@
+"""The board is a pure function of records: who is on it, in which group, and what it says."""
+
+import json
+from dataclasses import replace
+from io import StringIO
+from pathlib import Path
+from statistics import stdev
+
+import numpy as np
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+
+from meid_bench.benchmark import save_benchmark
+from meid_bench.board_format import board_frame, format_board
+from meid_bench.cli.main import cli
+from meid_bench.leaderboard import leaderboard, make_board
+from meid_bench.metrics import average_precision, evaluate_scores
+from meid_bench.paths import benchmark_dir, runs_dir
+from meid_bench.results import Features, Metrics, save_result, save_scores
+from tests.made_records import make_benchmark, make_result, make_scores
+
+BENCHMARK = replace(make_benchmark(), published="CharadesLT")
+
+
+def record(method="plain", seed=0, overall=0.5, **changes):
+    metrics = Metrics(overall, 0.6, 0.4, None, 1, (0.5, None))
+    changes = {"benchmark_fingerprint": BENCHMARK.fingerprint, "test": metrics} | changes
+    return make_result(seed=seed, method=method, **changes)
+
+
+def board_of(*records, **kwargs):
+    return make_board({Path(f"r{i}"): r for i, r in enumerate(records)}, BENCHMARK, **kwargs)
+
+
+def test_rows_are_seeds_together_with_sample_deviation():
+    board = board_of(*(record(seed=s, overall=v) for s, v in enumerate([0.4, 0.5, 0.7])))
+    (row,) = board.rows
+    assert row.seeds == (0, 1, 2)
+    assert row.scores["overall"].mean == pytest.approx(1.6 / 3)
+    assert row.scores["overall"].std == pytest.approx(stdev([0.4, 0.5, 0.7]))
+    assert "tail" not in row.scores
+
+
+def test_one_seed_has_no_deviation():
+    assert board_of(record()).rows[0].scores["overall"].std is None
+
+
+def test_ranked_by_mean_overall():
+    board = board_of(record("a", overall=0.2), record("b", overall=0.4), record("c", overall=0.3))
+    assert [row.first.method for row in board.rows] == ["b", "c", "a"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"aggregator": "netvlad"},
+        {"network": "e1"},
+        {"preset": "videolt"},
+        {"settings": {"gamma": 2.0, "batch": 128}},
+        {"missing": {"test": ("test001",)}},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_whatever_differs_but_the_seed_is_a_row_of_its_own(change):
+    board = board_of(record(seed=0), record(seed=1, **change))
+    assert len(board.rows) == 2
+    assert len(board.sections) == 1
+    lines = format_board(board, "markdown").splitlines()
+    first, second = (line for line in lines if "plain" in line)
+    assert first != second
+
+
+def test_settings_that_differ_name_the_rows():
+    board = board_of(
+        record(settings={"beta": 0.3, "lr": 1}), record(settings={"beta": 0.5, "lr": 1})
+    )
+    assert sorted(row.name for row in board.rows) == ["plain/beta=0.3", "plain/beta=0.5"]
+
+
+def test_features_and_protocols_are_never_ranked_together():
+    other = Features("other", "e" * 64, "resnet50", "V2", 8, True, True)
+    board = board_of(record(), record(features=other), record(protocol="equal"))
+    assert len(board.sections) == 3
+    frame = board_frame(board)
+    assert frame["rank"].dropna().tolist() == [1, 1, 1]
+    (marked,) = (row for row in board.rows if row.first.features == other)
+    assert marked.marks == ("untrained encoder", "imported features")
+
+
+def test_foreign_and_broken_records_are_named_and_left_out():
+    foreign = record("foreign", benchmark_fingerprint="0" * 64)
+    board = board_of(record(), foreign, problems=["x/result.json cannot be read"])
+    assert [row.first.method for row in board.rows] == ["plain"]
+    assert board.left_out[0] == "x/result.json cannot be read"
+    assert "r1: its benchmark is toy 00000000" in board.left_out[1]
+
+
+def test_quick_records_never_enter():
+    board = board_of(record(quick=True), record(quick=True, seed=1))
+    assert board.rows == ()
+    assert board.left_out == ("2 quick records are never on the board",)
+
+
+def test_a_repeated_seed_counts_once_and_the_latest():
+    old = record(overall=0.1, date="2026-01-01T00:00:00+00:00")
+    new = record(overall=0.9, date="2026-01-02T00:00:00+00:00")
+    board = board_of(new, old)
+    assert board.rows[0].scores["overall"].mean == 0.9
+    assert "r1: r0 repeats it" in board.left_out[0]
+
+
+def test_marks_say_what_a_reader_must_know():
+    submission = record(
+        "theirs", source="submission", features=None, seed=None, protocol=None, aggregator=None
+    )
+    missing = record("holes", missing={"train": ("a", "b"), "test": ("c",)})
+    mixed = [record("mixed", seed=0), record("mixed", seed=1, version="0.2", warnings=("!",))]
+    board = board_of(submission, missing, *mixed)
+    marks = {row.first.method: row.marks for row in board.rows}
+    assert marks == {
+        "theirs": ("submission",),
+        "holes": ("missing 2 train, 1 test",),
+        "mixed": ("warnings", "several versions"),
+    }
+    assert board.sections[-1].features is None
+
+
+def test_chance_is_the_ap_of_a_constant_score():
+    labels = BENCHMARK.labels("test")
+    ap = average_precision(np.full(labels.shape, 0.5), labels)
+    assert board_of().chance["overall"] == pytest.approx(ap.mean())
+
+
+def test_published_numbers_stand_apart_and_have_no_rank():
+    frame = board_frame(board_of(record()))
+    published = frame[frame["kind"] == "published"]
+    assert len(published) == 7
+    assert published["rank"].isna().all()
+    text = format_board(board_of(record()), "table")
+    assert text.index("chance") < text.index("never published: not comparable")
+    assert "not ranked" in text
+
+
+def test_views_have_columns_of_their_own():
+    views = {"first": {"overall": 0.2}, "third": {"overall": 0.4}}
+    metrics = replace(record().test, views=views)
+    board = board_of(record(test=metrics))
+    assert board_frame(board)["first overall"][0] == 0.2
+    assert "third overall" in format_board(board, "table")
+
+
+def test_an_empty_board_says_what_to_do():
+    assert "meid-bench run" in format_board(board_of(), "table")
+    assert "chance" in format_board(board_of(), "csv")
+
+
+def test_formats_agree():
+    board = board_of(record("a"), record("b", overall=0.25))
+    read = pd.read_csv(StringIO(format_board(board, "csv")))
+    data = json.loads(format_board(board, "json"))
+    assert read["overall"][1] == data["rows"][1]["overall"] == 0.25
+    assert data["title"] == BENCHMARK.title
+    assert "| b " in format_board(board, "markdown")
+    assert BENCHMARK.fingerprint[:8] in format_board(board, "table")
+
+
+@pytest.fixture
+def root(tmp_path):
+    """A data root with a built benchmark and three runs whose records follow from their scores."""
+    save_benchmark(BENCHMARK, benchmark_dir(tmp_path, "toy"))
+    labels = BENCHMARK.labels("test")
+    for name, seed, skill in [("meid", 0, 3.0), ("meid", 1, 3.0), ("cbs", 0, 0.3)]:
+        scores = make_scores(labels, skill, seed)
+        test = evaluate_scores(scores, labels, BENCHMARK.groups)
+        folder = runs_dir(tmp_path, "toy") / f"{name}-s{seed}"
+        save_scores(folder, BENCHMARK.ids("test"), scores)
+        save_result(record(name, seed, test=test), folder)
+    return tmp_path
+
+
+def call(*arguments):
+    return CliRunner().invoke(cli, [*map(str, arguments)])
+
+
+def test_command_prints_the_board(root):
+    done = call("leaderboard", "--dataset", "toy", "--root", root)
+    assert done.exit_code == 0, done.output
+    assert "Toy, made" in done.output
+    assert done.output.index("meid") < done.output.index("cbs") < done.output.index("chance")
+
+
+def test_python_call_gives_a_frame(root):
+    frame = leaderboard("toy", root)
+    assert frame["method"].tolist()[:3] == ["meid", "cbs", "chance"]
+    assert frame["seeds"][0] == 2
+
+
+def test_broken_record_is_named_and_not_fatal(root):
+    (runs_dir(root, "toy") / "cut").mkdir()
+    (runs_dir(root, "toy") / "cut" / "result.json").write_text('{"schema": 1}')
+    done = call("leaderboard", "--dataset", "toy", "--root", root)
+    assert done.exit_code == 0
+    assert "cut" in done.stderr
+    assert "unknown key" in done.stderr or "missing key" in done.stderr
+
+
+def test_compare_names_a_real_difference(root):
+    done = call(
+        "leaderboard", "--dataset", "toy", "--root", root, "--compare", "meid,cbs",
+        "--resamples", "500",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    assert "12 test subjects" in done.output
+    assert "differs" in done.output
+    assert "Best overall: meid. Cannot be told from it: none" in done.output
+    assert "cbs: one seed" in done.output
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        ("meid", "fewer than two"),
+        ("meid,meid", "fewer than two"),
+        ("meid,meid/nextvlad", "one row twice"),
+        ("meid,cps", "no row of the board 'cps'; did you mean"),
+    ],
+)
+def test_compare_refuses_names_that_mean_no_two_rows(root, names, message):
+    done = call("leaderboard", "--dataset", "toy", "--root", root, "--compare", names)
+    assert done.exit_code == 1
+    assert message in done.output
+
+
+def test_rescore_agrees_where_nothing_was_touched(root):
+    done = call("leaderboard", "--dataset", "toy", "--root", root, "--rescore")
+    assert done.exit_code == 0, done.output
+
+
+def test_rescore_names_a_record_edited_by_hand(root):
+    path = runs_dir(root, "toy") / "cbs-s0" / "result.json"
+    data = json.loads(path.read_text())
+    data["test"]["overall"] = 0.99
+    path.write_text(json.dumps(data))
+    done = call("leaderboard", "--dataset", "toy", "--root", root, "--rescore")
+    assert done.exit_code == 1
+    assert "cbs-s0" in done.output
+    assert "its record says overall 0.99" in done.output
+
+
+def test_rescore_without_scores_names_the_run(root):
+    (runs_dir(root, "toy") / "cbs-s0" / "scores.npz").unlink()
+    done = call("leaderboard", "--dataset", "toy", "--root", root, "--rescore")
+    assert done.exit_code == 1
+    assert "cbs-s0 cannot be rescored" in done.output
+
+
+def test_ties_with_the_best_are_marked(root):
+    labels = BENCHMARK.labels("test")
+    scores = make_scores(labels, 3.0, 8)
+    folder = runs_dir(root, "toy") / "twin-s0"
+    save_scores(folder, BENCHMARK.ids("test"), scores)
+    test = evaluate_scores(scores, labels, BENCHMARK.groups)
+    save_result(record("twin", 0, test=test), folder)
+    output = call("leaderboard", "--dataset", "toy", "--root", root).output
+    tied = [line for line in output.splitlines() if "cannot be told from the best" in line]
+    assert len(tied) == 1
+    assert "cbs" not in tied[0]
+
+
+def test_unbuilt_dataset_is_one_sentence(tmp_path):
+    done = call("leaderboard", "--dataset", "toy", "--root", tmp_path)
+    assert done.exit_code == 1
+    assert "meid-bench build toy" in done.output
