@@ -79,7 +79,7 @@ def test_csv_columns_may_be_class_names_in_any_order(root, tmp_path):
 def test_logits_become_probabilities(root, tmp_path):
     logits = np.log(SCORES / (1 - SCORES.astype(np.float64)))
     path = write_npz(tmp_path / "s.npz", scores=logits)
-    with pytest.raises(DataError, match="probability in .* --logits"):
+    with pytest.raises(DataError, match=r"probability in .* --logits"):
         evaluate(path, "toy", "L", root=root)
     assert evaluate(path, "toy", "L", logits=True, root=root).test.overall == pytest.approx(
         evaluate_scores(SCORES, BENCHMARK.labels("test"), BENCHMARK.groups).overall
@@ -155,7 +155,7 @@ def test_unknown_suffix_and_missing_file(root, tmp_path):
     with pytest.raises(SettingError, match=r"suffix '.json'; expected .npz, .csv or .txt"):
         evaluate(tmp_path / "s.json", "toy", "bad", root=root)
     for suffix in WRITERS:
-        with pytest.raises(DataError, match="missing|cannot be read"):
+        with pytest.raises(DataError, match=r"missing|cannot be read"):
             evaluate(tmp_path / f"nowhere{suffix}", "toy", "bad", root=root)
 
 
