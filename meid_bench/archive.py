@@ -25,13 +25,25 @@ BLOCK = 1 << 20
 SLACK = 1024
 
 
+class DamagedError(DataError):
+    """One member is damaged; the others need not be."""
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A file in an archive: bytes when unpacked, bytes in the archive, where these begin."""
+    """A file in an archive.
+
+    Attributes:
+        size: Bytes when unpacked.
+        packed: Bytes in the archive.
+        offset: Where these begin; in a zip, where the header before them does.
+        crc: CRC-32 of the unpacked bytes; None in a tar, which has none.
+    """
 
     size: int
     packed: int
     offset: int
+    crc: int | None = None
 
 
 class Archive(ABC):
@@ -44,6 +56,7 @@ class Archive(ABC):
 
     label: str
     entries: Mapping[str, Entry]
+    _file: IO[bytes]
 
     def find(self, path: str) -> str:
         """The member at `path`, or the only one with the same file name in another folder.
@@ -71,7 +84,8 @@ class Archive(ABC):
             moved: Called with the number of bytes after every block written.
 
         Raises:
-            DataError: The member is damaged, or not as long as declared; or the disk is full.
+            DamagedError: The member is damaged, or not as long as declared.
+            DataError: The disk is full.
         """
         size = self.entries[path].size
         copied = 0
@@ -87,6 +101,16 @@ class Archive(ABC):
             if copied != size:
                 raise self._damaged(path, f"{size} bytes were declared, not {copied}")
 
+    def holds(self, path: str, file: Path, *, thorough: bool) -> bool:
+        """Whether `file` is that member, by its size, and if `thorough` by its CRC too.
+
+        Without a CRC, as in a tar, a thorough comparison is not possible and never agrees.
+        """
+        entry = self.entries[path]
+        if not file.is_file() or file.stat().st_size != entry.size:
+            return False
+        return not thorough or (entry.crc is not None and _crc32(file) == entry.crc)
+
     @contextmanager
     def _reading(self, path: str) -> Iterator[IO[bytes]]:
         """Open a member; whatever the library says of a damaged one becomes a sentence."""
@@ -101,8 +125,15 @@ class Archive(ABC):
         ) as error:
             raise self._damaged(path, str(error) or type(error).__name__) from error
 
-    def _damaged(self, path: str, why: str) -> DataError:
-        return DataError(f"{self.label}: member {path} is damaged ({why}); fetch the archive again")
+    def _expect(self, start: int, end: int) -> None:
+        """Say which bytes come next, where it matters: one request instead of several."""
+        if isinstance(self._file, RangeFile):
+            self._file.expect(start, end)
+
+    def _damaged(self, path: str, why: str) -> DamagedError:
+        return DamagedError(
+            f"{self.label}: member {path} is damaged ({why}); fetch the archive again"
+        )
 
     @abstractmethod
     def _open(self, path: str) -> IO[bytes]:
@@ -139,18 +170,15 @@ class ZipArchive(Archive):
                 f"{label} is cut, or no zip file ({error}); remove it and fetch it again"
             ) from error
         infos = [info for info in self._zip.infolist() if not info.is_dir()]
+        entries: dict[str, Entry] = {}
         for info in infos:
-            check_path(info.filename, label)
+            path, size, packed = info.filename, info.file_size, info.compress_size
+            check_path(path, label)
             # The upper half holds Unix's file mode, where the zip was made on Unix.
-            check_kind(info.filename, label, stat.S_IFMT(info.external_attr >> 16))
-            check_size(info.filename, label, info.file_size, info.compress_size)
-        self.entries = _unique(
-            label,
-            (
-                (info.filename, Entry(info.file_size, info.compress_size, info.header_offset))
-                for info in infos
-            ),
-        )
+            check_kind(path, label, stat.S_IFMT(info.external_attr >> 16))
+            check_size(path, label, size, packed)
+            add_entry(entries, path, Entry(size, packed, info.header_offset, info.CRC), label)
+        self.entries = entries
         self._ends = self._find_ends(infos)
 
     def _find_ends(self, infos: list[zipfile.ZipInfo]) -> dict[str, int]:
@@ -166,23 +194,13 @@ class ZipArchive(Archive):
         }
 
     def _open(self, path: str) -> IO[bytes]:
-        if isinstance(self._file, RangeFile):
-            self._file.expect(self.entries[path].offset, self._ends[path])
+        self._expect(self.entries[path].offset, self._ends[path])
         return self._zip.open(path)
 
     def close(self) -> None:
         """Close the file."""
         self._zip.close()
         self._file.close()
-
-
-def open_archive(path: Path) -> Archive:
-    """Open an archive on this machine's disk; its name says whether it is a zip or a tar.
-
-    Raises:
-        DataError: It is cut, neither of the two, or not fit to be unpacked.
-    """
-    return ZipArchive(path.open("rb"), str(path))
 
 
 def check_path(path: str, label: str) -> None:
@@ -230,10 +248,20 @@ def check_size(path: str, label: str, size: int, packed: int) -> None:
         )
 
 
-def _unique(label: str, entries: Iterator[tuple[str, Entry]]) -> dict[str, Entry]:
-    found: dict[str, Entry] = {}
-    for path, entry in entries:
-        if path in found:
-            raise DataError(f"{label} holds {path} twice; it is not the official archive")
-        found[path] = entry
-    return found
+def add_entry(entries: dict[str, Entry], path: str, entry: Entry, label: str) -> None:
+    """Note an entry.
+
+    Raises:
+        DataError: The path is there already: which of the two is meant cannot be known.
+    """
+    if path in entries:
+        raise DataError(f"{label} holds {path} twice; it is not the official archive")
+    entries[path] = entry
+
+
+def _crc32(file: Path) -> int:
+    crc = 0
+    with file.open("rb") as opened:
+        while block := opened.read(BLOCK):
+            crc = zlib.crc32(block, crc)
+    return crc

@@ -14,7 +14,6 @@ from meid_bench.build_manifest import (
     SCHEMA,
     BuildManifest,
     Found,
-    VideosFound,
     load_manifest,
     save_manifest,
 )
@@ -23,7 +22,7 @@ from meid_bench.errors import DataError
 from meid_bench.paths import benchmark_dir
 from meid_bench.source import Source, annotation_files
 from meid_bench.spec import find_spec, load_spec
-from meid_bench.video_source import Mode, gather_videos
+from meid_bench.video_source import Gathered, Mode, Transfer, gather_videos
 
 
 @dataclass(frozen=True)
@@ -35,12 +34,14 @@ class BuildResult:
         manifest: From what, and where its videos lie.
         folder: Where both were written.
         missed: A sentence for each target that a computed split missed.
+        transfer: What fetching single videos took; None where no archive was read that way.
     """
 
     benchmark: Benchmark
     manifest: BuildManifest
     folder: Path
     missed: tuple[str, ...]
+    transfer: Transfer | None
 
 
 def build(
@@ -81,13 +82,13 @@ def build(
                 "--allow-inexact to take the nearest split found"
             )
         _save(benchmark, root)
-        there, archive = None, None
+        gathered = Gathered(None)
         if spec.sources.videos is not None:
             ids = benchmark.all_ids()
-            there, archive = gather_videos(spec.sources.videos, ids, origin, root, videos)
-        manifest = _manifest(benchmark, sources, there, archive)
+            gathered = gather_videos(spec.sources.videos, ids, origin, root, videos)
+        manifest = _manifest(benchmark, sources, gathered)
         save_manifest(manifest, root)
-    return BuildResult(benchmark, manifest, folder, tuple(missed))
+    return BuildResult(benchmark, manifest, folder, tuple(missed), gathered.transfer)
 
 
 def _alone(root: Path) -> "_Lock":
@@ -125,15 +126,14 @@ def _save(benchmark: Benchmark, root: Path) -> None:
 def _manifest(
     benchmark: Benchmark,
     sources: dict[str, Found],
-    videos: VideosFound | None,
-    archive: Found | None,
+    gathered: Gathered,
 ) -> BuildManifest:
     return BuildManifest(
         schema=SCHEMA,
         name=benchmark.name,
         fingerprint=benchmark.fingerprint,
-        sources=sources | ({} if archive is None else {"videos": archive}),
-        videos=videos,
+        sources=sources | ({} if gathered.archive is None else {"videos": gathered.archive}),
+        videos=gathered.videos,
         tool_version=__version__,
         date=datetime.now(UTC).isoformat(timespec="seconds"),
     )

@@ -59,9 +59,11 @@ def download(url: str, path: Path, size: int | None = None, sha256: str | None =
         found = verify(part, size, sha256)
     except DataError as error:
         part.unlink()
-        raise DataError(f"{error} (from {url})") from None
-    part.replace(path)
-    _beside(part).unlink(missing_ok=True)
+        raise DataError(f"{url} gave another file: {error}") from None
+    else:
+        part.replace(path)
+    finally:
+        _beside(part).unlink(missing_ok=True)
     return Found(url, found.bytes, found.sha256, version.etag)
 
 
@@ -133,7 +135,7 @@ def _begun(part: Path, url: str) -> Version | None:
         data: dict[str, Any] = json.loads(_beside(part).read_text(encoding="utf-8"))
         same = data.pop("url") == url and part.stat().st_size > 0
         version = decode(Version, data)
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, AttributeError):
         return None
     # Without an ETag nothing would tell a changed file of the same size.
     return version if same and version.etag is not None else None

@@ -18,10 +18,16 @@ class RangeFile(io.RawIOBase):
         ahead: Bytes to ask for at a time where nothing is expected.
         kept: Bytes known already, (position, bytes) each: a zip's directory, which every thread
             reads and one fetches.
+        keeping: Add what is fetched to `kept`.
     """
 
     def __init__(
-        self, remote: Remote, ahead: int = 0, kept: tuple[tuple[int, bytes], ...] = ()
+        self,
+        remote: Remote,
+        ahead: int = 0,
+        kept: tuple[tuple[int, bytes], ...] = (),
+        *,
+        keeping: bool = False,
     ) -> None:
         size = remote.version().size
         assert size is not None  # a server that serves ranges tells the size with each
@@ -29,14 +35,10 @@ class RangeFile(io.RawIOBase):
         self.kept = kept
         self._remote = remote
         self._ahead = ahead
+        self._keeping = keeping
         self._position = 0
         self._stream: Stream | None = None
         self._expected = (0, 0)
-
-    def keep(self, start: int) -> None:
-        """Fetch and keep everything from `start` to the end."""
-        with self._remote.stream(start, self.size) as stream:
-            self.kept = (*self.kept, (start, _read_all(stream)))
 
     def expect(self, start: int, end: int) -> None:
         """Say that [start, end) will be read in order: it is asked for at once."""
@@ -49,6 +51,8 @@ class RangeFile(io.RawIOBase):
         data = self._from_kept(wanted) if wanted else b""
         if data is None:
             data = self._from_stream(wanted)
+            if self._keeping:
+                self.kept = (*self.kept, (self._position, data))
         self._position += len(data)
         return data
 

@@ -14,6 +14,8 @@ from meid_bench.errors import DataError
 PATIENCE = 8
 FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0
 CONNECT_SECONDS, READ_SECONDS = 15, 60
+# A cut connection loses what it had read of a block.
+BLOCK = 1 << 16
 PASSING = {408, 425, 429, 500, 502, 503, 504}
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
 
@@ -196,7 +198,9 @@ class Stream:
                     if self.position == self.end:
                         return b""
                     self._response = self._remote.request(self.position, self.end)
-                data: bytes = self._response.raw.read(size)
+                data: bytes = self._response.raw.read(min(size, BLOCK))
+                if not data and self.end is not None and self.position < self.end:
+                    raise OSError(f"{self.end - self.position} bytes did not come")
             except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
                 self.close()
                 self._failures += 1

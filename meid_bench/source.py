@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 
-from meid_bench.archive import open_archive
 from meid_bench.build_manifest import Found
 from meid_bench.download import download, verify
 from meid_bench.errors import DataError, SettingError
+from meid_bench.opener import open_archive
 from meid_bench.paths import downloads_dir
 from meid_bench.spec import Annotations, Member, filename
 

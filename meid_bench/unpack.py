@@ -5,11 +5,10 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 
-from meid_bench.archive import Archive
+from meid_bench.archive import Archive, DamagedError
 from meid_bench.disk import check_space
 from meid_bench.errors import DataError
 from meid_bench.progress import Progress
-from meid_bench.remote import ChangedError
 
 
 def unpack(
@@ -60,7 +59,7 @@ class _Team:
         self._opener = opener
         self._count = count
         self._done = 0
-        self._damaged: list[DataError] = []
+        self._damaged: list[DamagedError] = []
         self._lock = threading.Lock()
         self._thread = threading.local()
         self._archives: list[Archive] = []
@@ -79,14 +78,13 @@ class _Team:
         """Copy one member; a damaged one is noted, anything else ends the whole."""
         try:
             self._archive().copy(member, target, self._moved)
-        except ChangedError:
-            raise
-        except DataError as error:
+        except DamagedError as error:
             with self._lock:
                 self._damaged.append(error)
             return
         with self._lock:
             self._done += 1
+            self._progress.update(0, self._note())
 
     def report(self, futures: list[Future[None]]) -> None:
         """Raise what ended the whole, or else what was damaged."""
@@ -107,4 +105,7 @@ class _Team:
 
     def _moved(self, size: int) -> None:
         with self._lock:
-            self._progress.update(size, f"{self._done}/{self._count} files")
+            self._progress.update(size, self._note())
+
+    def _note(self) -> str:
+        return f"{self._done}/{self._count} files"

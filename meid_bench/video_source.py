@@ -1,34 +1,71 @@
 """VideoSource: the listed videos, found in place or unpacked from an archive here or far away."""
 
+import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from meid_bench.archive import Archive, open_archive
+from meid_bench.archive import Archive
 from meid_bench.build_manifest import Found, VideosFound
-from meid_bench.download import verify
+from meid_bench.download import download, verify
 from meid_bench.errors import DataError
-from meid_bench.paths import downloads_dir, videos_dir
+from meid_bench.opener import RemoteArchive, open_archive
+from meid_bench.paths import downloads_dir, videos_dir, write_text
+from meid_bench.remote import ChangedError, NoRangesError, Remote
+from meid_bench.schema import decode
 from meid_bench.source import Source, find_file
 from meid_bench.spec import ID, Videos, filename
 from meid_bench.unpack import unpack
 from meid_bench.videofolder import find_videos
 
 Mode = Literal["needed", "all", "none"]
-MODES: tuple[Mode, ...] = ("needed", "all", "none")
+
+# Connections at once: enough to hide the way to the server, few enough to be a good guest.
+CONNECTIONS = 8
+# How often a file that changes under our hands is begun anew.
+ATTEMPTS = 3
+# In the folder of unpacked videos: which version of the archive they are from.
+VERSION = ".archive.json"
 
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """What reading single members of an archive on a server took.
+
+    Attributes:
+        fetched: Bytes that came.
+        requests: Requests sent.
+        size: Bytes of the whole archive.
+    """
+
+    fetched: int
+    requests: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """Where the videos lie, the archive that was opened, and what crossed the network."""
+
+    videos: VideosFound | None
+    archive: Found | None = None
+    transfer: Transfer | None = None
+
+
 def gather_videos(
     videos: Videos, ids: Sequence[str], source: Source, root: Path, mode: Mode
-) -> tuple[VideosFound | None, Found | None]:
-    """Find the listed videos, and unpack what is not there yet.
+) -> Gathered:
+    """Find the listed videos, and unpack or fetch what is not there yet.
 
     A folder of the source that holds them is used in place, as is what an earlier build
     unpacked; then comes an archive in the source's folder or among the downloads; then, where
-    no folder was named, the address.
+    no folder was named, the address: only the needed members of it where the server serves
+    ranges.
 
     Args:
         videos: What the specification says of them.
@@ -39,53 +76,145 @@ def gather_videos(
             "none" only looks for what lies in folders.
 
     Returns:
-        Where they lie, or None with mode "none" and no video anywhere; and the archive, where
-        one was opened.
+        Where they lie; no videos with mode "none" where no folder holds any.
 
     Raises:
         DataError: There is nothing to take them from, or it is damaged.
     """
     home = videos_dir(root, videos.archive)
     folder = max(_folders(videos, source, home), key=lambda folder: len(find_videos(folder, ids)))
-    found = find_videos(folder, ids)
-    if mode == "none" or len(found) == len(set(ids)):
-        return (_record(videos, folder, ids, root), None) if found else (None, None)
+    there = _record(videos, folder, ids, root)
+    done = _unpacked(home) if folder == home else None
+    complete = not there.missing and (mode == "needed" or (done is not None and done.whole))
+    if mode == "none" or complete:
+        return Gathered(there if there.found else None, None if done is None else done.archive)
     folders = [downloads_dir(root)] if source.folder is None else [source.folder]
-    path = find_file(filename(videos.url), folders)
-    if path is not None:
-        origin = verify(path, videos.bytes, videos.sha256)
-        with open_archive(path) as archive:
-            wanted = members_of(archive, videos, ids, home, mode)
-        unpack(lambda: open_archive(path), wanted, workers=1)
-        return _record(videos, home, ids, root), origin
-    if found and source.folder is not None:
-        return _record(videos, folder, ids, root), None
-    raise DataError(
-        f"There is neither {filename(videos.url)} nor a folder with any of the {len(ids)} listed "
-        f"videos in {source.folder}; put them there, or build with --videos none"
-    )
+    transfer = None
+    if path := find_file(filename(videos.url), folders):
+        archive = verify(path, videos.bytes, videos.sha256)
+        _take(lambda: open_archive(path), archive, videos, ids, home, mode)
+    elif source.folder is None and "://" in (url := source.url(videos.url)):
+        archive, transfer = _fetch(url, videos, ids, root, mode)
+    elif there.found:
+        return Gathered(there)
+    else:
+        raise DataError(_nowhere(videos, source, ids))
+    return Gathered(_record(videos, home, ids, root), archive, transfer)
 
 
-def members_of(
-    archive: Archive, videos: Videos, ids: Sequence[str], home: Path, mode: Mode
-) -> dict[str, Path]:
-    """The members still to be unpacked, in the archive's order, and the files they become."""
-    member = PurePosixPath(videos.member)
-    before, after = videos.member.split(ID)
-    present = {
-        path.removeprefix(before).removesuffix(after): path
-        for path in archive.entries
-        if path.startswith(before) and path.endswith(after)
-    }
-    chosen = present if mode == "all" else {name: present[name] for name in ids if name in present}
-    targets = {path: home / f"{name}{member.suffix}" for name, path in chosen.items()}
-    missing = {path: target for path, target in targets.items() if not _same(archive, path, target)}
-    return dict(sorted(missing.items(), key=lambda item: archive.entries[item[0]].offset))
+def _fetch(
+    url: str, videos: Videos, ids: Sequence[str], root: Path, mode: Mode
+) -> tuple[Found, Transfer | None]:
+    """Take members from an archive on a server, or the whole of it where that must be."""
+    home = videos_dir(root, videos.archive)
+    if mode == "needed":
+        try:
+            return _fetch_members(url, videos, ids, root)
+        except NoRangesError as error:
+            log.warning("%s; fetching the whole archive", error)
+    path = downloads_dir(root) / filename(url)
+    archive = download(url, path, videos.bytes, videos.sha256)
+    _take(lambda: open_archive(path), archive, videos, ids, home, mode)
+    return archive, None
 
 
-def _same(archive: Archive, path: str, target: Path) -> bool:
-    """Whether a file is there already; one of another size is not that member."""
-    return target.is_file() and target.stat().st_size == archive.entries[path].size
+def _fetch_members(
+    url: str, videos: Videos, ids: Sequence[str], root: Path
+) -> tuple[Found, Transfer]:
+    home = videos_dir(root, videos.archive)
+    index = downloads_dir(root) / f"{filename(url)}.index.json"
+    for attempt in range(ATTEMPTS):
+        remote = Remote(url)
+        version = remote.version()
+        if videos.bytes not in (None, version.size):
+            raise DataError(
+                f"{url} has {version.size} bytes, {videos.bytes} were expected; it is another "
+                "file than the official one, name a mirror or a folder with --source"
+            )
+        archive = Found(url, version.size, etag=version.etag)
+        try:
+            opener = RemoteArchive(remote, index)
+            _take(opener, archive, videos, ids, home, "needed", CONNECTIONS, remote.stop)
+            return archive, Transfer(remote.fetched, remote.requests, version.size or 0)
+        except ChangedError as error:
+            log.warning("%s; starting again", error)
+            if attempt == ATTEMPTS - 1:
+                raise
+    raise AssertionError("the last attempt returns or raises")
+
+
+def _take(
+    opener: Callable[[], Archive],
+    origin: Found,
+    videos: Videos,
+    ids: Sequence[str],
+    home: Path,
+    mode: Mode,
+    workers: int = 1,
+    stop: Callable[[], None] = lambda: None,
+) -> None:
+    """Unpack what is missing, after removing what another version of the archive left."""
+    with opener() as archive:
+        members = members_of(archive, videos)
+        targets = {path: home / f"{name}{PurePosixPath(path).suffix}" for name, path in members}
+        unpacked = _unpacked(home)
+        if unpacked is None or unpacked.archive != origin:
+            for path, target in targets.items():
+                if not archive.holds(path, target, thorough=True):
+                    target.unlink(missing_ok=True)
+        listed = set(ids)
+        wanted = {path for name, path in members if mode == "all" or name in listed}
+        missing = {
+            path: target
+            for path, target in targets.items()
+            if path in wanted and not archive.holds(path, target, thorough=False)
+        }
+    _note(home, _Unpacked(origin, False))
+    unpack(opener, missing, workers, stop)
+    _note(home, _Unpacked(origin, mode == "all"))
+
+
+@dataclass(frozen=True)
+class _Unpacked:
+    """What a folder of videos was unpacked from, and whether all of it was."""
+
+    archive: Found
+    whole: bool
+
+
+def _unpacked(home: Path) -> _Unpacked | None:
+    with suppress(OSError, ValueError):
+        return decode(_Unpacked, json.loads((home / VERSION).read_text(encoding="utf-8")))
+    return None
+
+
+def _note(home: Path, unpacked: _Unpacked) -> None:
+    write_text(home / VERSION, json.dumps(asdict(unpacked)))
+
+
+def members_of(archive: Archive, videos: Videos) -> list[tuple[str, str]]:
+    """Id and member of every video in the archive, in the archive's order.
+
+    A video is known by its file's name: the folders inside an archive are what its maker's
+    tool made of them.
+
+    Raises:
+        DataError: Two members have the name of one video.
+    """
+    before, after = PurePosixPath(videos.member).name.split(ID)
+    found: dict[str, str] = {}
+    for path in sorted(archive.entries, key=lambda path: archive.entries[path].offset):
+        name = PurePosixPath(path).name
+        if not (name.startswith(before) and name.endswith(after)):
+            continue
+        video = name[len(before) : len(name) - len(after)]
+        if video in found:
+            raise DataError(
+                f"{archive.label} holds video {video!r} twice, {found[video]} and {path}; "
+                "it is not the official archive"
+            )
+        found[video] = path
+    return list(found.items())
 
 
 def _folders(videos: Videos, source: Source, home: Path) -> list[Path]:
@@ -103,4 +232,13 @@ def _record(videos: Videos, folder: Path, ids: Sequence[str], root: Path) -> Vid
         archive=videos.archive,
         found=len(found),
         missing=tuple(sorted(set(ids) - set(found))),
+    )
+
+
+def _nowhere(videos: Videos, source: Source, ids: Sequence[str]) -> str:
+    if source.folder is None:
+        return f"{filename(videos.url)} is published nowhere; name its folder with --source"
+    return (
+        f"There is neither {filename(videos.url)} nor any of the {len(ids)} listed videos in "
+        f"{source.folder}; put them there, or build with --videos none"
     )

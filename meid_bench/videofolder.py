@@ -15,21 +15,35 @@ def find_videos(folder: Path, ids: Iterable[str]) -> dict[str, Path]:
     """Find `<id><suffix>` in a folder, for every id that is there; the suffix in any case.
 
     Args:
-        folder: Where the videos lie, not below; it need not exist.
-        ids: Video ids; they may hold dots.
+        folder: Where the videos lie; it need not exist. Below it only where ids say so.
+        ids: Video ids; they may hold dots, be a file's whole name, and name folders below:
+            "P7R2X", "trip.2", "clip.avi", "monday/clip".
 
     Returns:
         Id to file, in the order of `ids`. Files are not opened: an empty or broken one is found.
     """
-    present: dict[str, tuple[int, str]] = {}
+    present: dict[str, dict[str, str]] = {}
+    found = {}
+    for video_id in ids:
+        parent, _, name = video_id.rpartition("/")
+        if parent not in present:
+            present[parent] = _names(folder / parent)
+        if name in present[parent]:
+            found[video_id] = folder / parent / present[parent][name]
+    return found
+
+
+def _names(folder: Path) -> dict[str, str]:
+    """Every name by which a file of a folder can be meant, to the file's name."""
     try:
         with os.scandir(folder) as entries:
-            names = [entry.name for entry in entries if entry.is_file()]
+            files = [entry.name for entry in entries if entry.is_file()]
     except (FileNotFoundError, NotADirectoryError):
         return {}
-    for name in names:
+    stems: dict[str, tuple[int, str]] = {}
+    videos = [name for name in files if PurePath(name).suffix.lower() in SUFFIXES]
+    for name in videos:
         path = PurePath(name)
-        if path.suffix.lower() in SUFFIXES:
-            rank = SUFFIXES.index(path.suffix.lower()), name
-            present[path.stem] = min(rank, present.get(path.stem, rank))
-    return {name: folder / present[name][1] for name in ids if name in present}
+        rank = SUFFIXES.index(path.suffix.lower()), name
+        stems[path.stem] = min(rank, stems.get(path.stem, rank))
+    return {stem: name for stem, (_, name) in stems.items()} | {name: name for name in videos}

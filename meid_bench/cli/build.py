@@ -52,6 +52,7 @@ def build(dataset: str, source: str | None, videos: str, allow_inexact: bool, ro
 
 def _print(result: "BuildResult") -> None:
     from meid_bench.cli.table1_text import print_table1
+    from meid_bench.disk import readable
 
     benchmark, videos = result.benchmark, result.manifest.videos
     click.echo(f"{benchmark.title}: {result.folder}\n")
@@ -70,4 +71,10 @@ def _print(result: "BuildResult") -> None:
                 "extract will report each",
                 err=True,
             )
+    if result.transfer is not None:
+        fetched, size = result.transfer.fetched, result.transfer.size
+        click.echo(
+            f"fetched {readable(fetched)} in {result.transfer.requests} requests, "
+            f"{readable(max(size - fetched, 0))} less than the whole archive"
+        )
     click.echo(f"next: meid-bench extract --dataset {benchmark.name}")
