@@ -64,7 +64,7 @@ class _Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
     shelf: Shelf
 
-    def do_GET(self) -> None:  # noqa: N802
+    def do_GET(self) -> None:
         shelf = self.shelf
         with shelf.lock:
             shelf.log.append(self.headers.get("Range", ""))

@@ -65,7 +65,7 @@ def test_an_interrupted_download_goes_on(done: int, url: str, shelf: Shelf, tmp_
 def test_interruption_at_any_byte_ends_with_the_same_file(
     url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for limit in (0, 70_000, 1, 65_537):
+    for limit in (0, 70_000, 1, 30_000):
         monkeypatch.setattr(download, "Progress", lambda *a, limit=limit, **k: Stopping(limit))
         with pytest.raises(KeyboardInterrupt):
             download.download(url, tmp_path / "data.zip", len(BODY), SUM)
@@ -147,19 +147,21 @@ def test_a_busy_server_is_asked_again(url: str, shelf: Shelf, tmp_path: Path) ->
 
 def test_patience_ends(url: str, shelf: Shelf, tmp_path: Path) -> None:
     shelf.refuse = 1000
-    with pytest.raises(DataError, match="failed 9 times in a row.*503.*run the same command again"):
+    with pytest.raises(
+        DataError, match=r"failed 9 times in a row.*503.*run the same command"
+    ):
         download.download(url, tmp_path / "data.zip", len(BODY), SUM)
 
 
 def test_no_server_is_a_sentence(tmp_path: Path, shelf: Shelf) -> None:
     with FileServer(shelf) as server:
         gone = f"{server.url}/data.zip"
-    with pytest.raises(DataError, match="in a row.*refused"):
+    with pytest.raises(DataError, match=r"in a row.*refused"):
         download.download(gone, tmp_path / "data.zip")
 
 
 def test_a_wrong_address_is_a_sentence(url: str, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no.zip answers 404 Not Found; check the address"):
+    with pytest.raises(DataError, match=r"no\.zip answers 404 Not Found; check the address"):
         download.download(url.replace("data", "no"), tmp_path / "no.zip")
 
 
@@ -179,7 +181,7 @@ def test_a_wrong_size_is_named_before_it_is_fetched(url: str, tmp_path: Path) ->
 
 def test_a_wrong_file_that_is_there_already_is_named(url: str, tmp_path: Path) -> None:
     (tmp_path / "data.zip").write_bytes(b"not it")
-    with pytest.raises(DataError, match="data.zip has 6 bytes, 300000 were expected; remove it"):
+    with pytest.raises(DataError, match=r"data\.zip has 6 bytes, 300000 were expected; remove it"):
         download.download(url, tmp_path / "data.zip", len(BODY), SUM)
 
 
