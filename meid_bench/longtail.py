@@ -26,6 +26,19 @@ class Bins:
         if not 0 <= self.tail_max <= self.medium_max:
             raise ValueError(f"bins need 0 <= tail_max <= medium_max, not {self}")
 
+    @classmethod
+    def thirds(cls, counts: NDArray[np.int64]) -> "Bins":
+        """Bounds that put a third of the classes, by training counts (C,), into each group.
+
+        Classes of equal count stay together, so that the groups may differ in size.
+        """
+        ordered = np.sort(counts)
+        third = max(len(ordered) // 3, 1)
+        return cls(
+            tail_max=int(ordered[third - 1]),
+            medium_max=int(ordered[max(len(ordered) - third - 1, 0)]),
+        )
+
     def groups(self, counts: NDArray[np.int64]) -> dict[str, NDArray[np.int64]]:
         """Class indices of each group, from training counts (C,)."""
         head = counts > self.medium_max
