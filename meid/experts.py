@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from meid_bench.aggregators import per_frame
 from meid_bench.method import MakeAggregator
 
 AttentionKind = Literal["scaled_softmax", "sigmoid", "softmax", "none"]
@@ -31,12 +32,16 @@ class FrameEmbedding(nn.Module):
         return F.relu(self.linear(self.norm(x)))
 
 
-class FrameBatchNorm(nn.BatchNorm1d):
+class FrameBatchNorm(nn.Module):
     """Batch normalisation over all frames of all videos, for (B, T, D)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(width)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, D) -> (B, T, D)."""
-        return super().forward(x.flatten(0, 1)).view_as(x)
+        return per_frame(self.norm, x)
 
 
 class FrameAttention(nn.Module):

@@ -5,13 +5,14 @@ model selection), so that two rows of the board differ only by the method.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
 from meid_bench.errors import SettingError
+from meid_bench.ranks import gathered, own, shares
 
 # (width_in, width_out) -> a module from (B, T, width_in) to (B, width_out)
 MakeAggregator = Callable[[int, int], nn.Module]
@@ -61,40 +62,78 @@ class Stage:
 class Batch:
     """Some videos' features and labels, and the randomness that a loss may use.
 
+    Under several ranks each holds a part of the batch. A loss is then the mean over this part's
+    videos; what it asks of the whole batch goes through `shuffled`, `uniform`, `positions` and
+    `gather`, which give what one process with the whole batch would see.
+
     Attributes:
         features: (B, T, D) float.
         labels: (B, C) float of 0 and 1.
         picked: (B,) int64, the class that a balancing sampler drew, or None.
-        generator: Random numbers on the features' device, from the run's seed.
+        generator: Random numbers on the features' device, from the run's seed; the same on every
+            rank, so that numbers for a whole batch are drawn from it directly.
+        total: Videos of the whole batch where other ranks hold the rest; None where this is all.
     """
 
     features: Tensor
     labels: Tensor
     picked: Tensor | None
     generator: torch.Generator
+    total: int | None = None
 
     def __len__(self) -> int:
         """B, the number of videos."""
         return len(self.features)
 
+    @property
+    def whole(self) -> int:
+        """Videos of the whole batch, over all ranks."""
+        return len(self) if self.total is None else self.total
+
     def shuffled(self) -> "Batch":
         """The same videos in a random order: the partners of those that mix videos."""
-        order = torch.randperm(len(self), generator=self.generator, device=self.features.device)
-        picked = None if self.picked is None else self.picked[order]
-        return Batch(self.features[order], self.labels[order], picked, self.generator)
+        device = self.features.device
+        order = self._own(torch.randperm(self.whole, generator=self.generator, device=device))
+        picked = None if self.picked is None else self.gather(self.picked)[order]
+        features, labels = self.gather(self.features)[order], self.gather(self.labels)[order]
+        return Batch(features, labels, picked, self.generator, self.total)
 
     def uniform(self, *shape: int) -> Tensor:
         """Random numbers in [0, 1), (B, *shape): those of this batch's videos."""
-        return torch.rand(len(self), *shape, generator=self.generator, device=self.features.device)
+        device = self.features.device
+        return self._own(torch.rand(self.whole, *shape, generator=self.generator, device=device))
+
+    def positions(self) -> Tensor:
+        """Where in the whole batch these videos are, (B,) int64: to treat a part of it apart."""
+        return self._own(torch.arange(self.whole, device=self.features.device))
 
     def gather(self, values: Tensor) -> Tensor:
         """All videos' rows of `values`, with gradient: for statistics over the whole batch."""
-        return values
+        return values if self.total is None else gathered(values, shares(self.total))
+
+    def _own(self, values: Tensor) -> Tensor:
+        return values if self.total is None else values[own(self.total)]
+
+
+IN_EPOCHS, LEARNING_RATE = "in_epochs", "learning_rate"  # keys of a setting's metadata
+
+
+def in_epochs(default: Any) -> Any:
+    """Declare a setting that is counted in epochs; a shortened schedule scales it."""
+    return field(default=default, metadata={IN_EPOCHS: True})
+
+
+def learning_rate(default: float) -> Any:
+    """Declare a setting that is a learning rate; protocol "equal" searches it."""
+    return field(default=default, metadata={LEARNING_RATE: True})
 
 
 @dataclass(frozen=True)
 class MethodConfig:
     """Settings that every method has; a method's own Config extends it.
+
+    Settings that are learning rates or counted in epochs are declared with `learning_rate` and
+    `in_epochs`, so that `--protocol equal` and `--quick` find them.
 
     Attributes:
         epochs: Passes over the training videos in a stage.
@@ -104,9 +143,9 @@ class MethodConfig:
     Reference: MEID (AAAI 2023), Implementation Details: 100 epochs, 1e-3, x0.1 at 30 and 60.
     """
 
-    epochs: int = 100
-    lr: float = 1e-3
-    milestones: tuple[int, ...] = (30, 60)
+    epochs: int = in_epochs(100)
+    lr: float = learning_rate(1e-3)
+    milestones: tuple[int, ...] = in_epochs((30, 60))
 
     def __post_init__(self) -> None:
         """Refuse values that no training can use."""
@@ -197,3 +236,19 @@ class Method(nn.Module):
     def diagnostics(self, batch: Batch, stage: Stage) -> dict[str, float]:
         """Numbers that tell a silent failure, measured once an epoch in eval mode."""
         return {}
+
+
+class AggregatorMethod(Method):
+    """A method whose network is the aggregator that the user chose, and nothing else.
+
+    What is left to a subclass is `loss`, a sampler, or both.
+    """
+
+    def __init__(self, task: Task, config: Any, make_aggregator: MakeAggregator) -> None:
+        super().__init__(task, config, make_aggregator)
+        self.aggregator = make_aggregator(task.width, task.classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, D) -> (B, C)."""
+        logits: Tensor = self.aggregator(x)
+        return logits

@@ -1,0 +1,183 @@
+"""Ranks: processes that train one network together, started by torchrun or srun.
+
+A rank holds a part of every batch. What a loss asks of the whole batch goes through the sums
+and gathers below; they carry gradients, and without other ranks they do nothing.
+"""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from meid_bench.errors import SettingError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """Which of how many processes this one is.
+
+    Attributes:
+        rank: 0 to size - 1.
+        size: Processes, over all machines.
+        local: The same among this machine's processes: the number of its GPU.
+        local_size: How many those are.
+    """
+
+    rank: int = 0
+    size: int = 1
+    local: int = 0
+    local_size: int = 1
+
+
+_TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
+_SLURM = ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID", "SLURM_NTASKS_PER_NODE")
+
+
+def find_ranks(environment: Mapping[str, str] = os.environ) -> Ranks:
+    """What torchrun or srun says; a process on its own where neither started it.
+
+    A lone process within a Slurm allocation counts as started by srun only when it is one of
+    several tasks.
+
+    Raises:
+        SettingError: A number is none, or the rank is outside the size.
+    """
+    for names in (_TORCHRUN, _SLURM):
+        rank, size, local, local_size = (environment.get(name) for name in names)
+        if rank is None or size is None:
+            continue
+        try:
+            found = Ranks(int(rank), int(size), int(local or 0), int(local_size or 1))
+        except ValueError as error:
+            raise SettingError(
+                f"{names[0]}={rank} and {names[1]}={size} are no rank and size; "
+                "start with torchrun or srun, or unset them"
+            ) from error
+        if not 0 <= found.rank < found.size:
+            raise SettingError(f"{names[0]} is {rank}; expected 0 to {found.size - 1}")
+        return found
+    return Ranks()
+
+
+@contextmanager
+def joined(ranks: Ranks, device: torch.device) -> Iterator[None]:
+    """Meet the other ranks, and part again: NCCL between GPUs, gloo otherwise.
+
+    Raises:
+        SettingError: Where to meet is not known.
+    """
+    if ranks.size == 1:
+        yield
+        return
+    if "MASTER_ADDR" not in os.environ or "MASTER_PORT" not in os.environ:
+        raise SettingError(
+            f"There are {ranks.size} ranks, but MASTER_ADDR and MASTER_PORT are not set; start "
+            "with torchrun, or export the first machine's name and a free port"
+        )
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    dist.init_process_group(backend, rank=ranks.rank, world_size=ranks.size)
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
+
+
+def rank() -> int:
+    """This process's rank among those that have joined; 0 on its own."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def size() -> int:
+    """How many processes have joined; 1 on its own."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def share(total: int, number: int, of: int) -> slice:
+    """Part `number` of 0..total-1 cut into `of` consecutive parts; sizes differ by one at most."""
+    return slice(total * number // of, total * (number + 1) // of)
+
+
+def shares(total: int) -> list[int]:
+    """How many of `total` things each rank has, by `share`."""
+    parts = (share(total, number, size()) for number in range(size()))
+    return [part.stop - part.start for part in parts]
+
+
+def own(total: int) -> slice:
+    """This rank's part of `total` things, by `share`."""
+    return share(total, rank(), size())
+
+
+def summed(values: Tensor) -> Tensor:
+    """The sum over all ranks, on every rank, with gradient."""
+    if size() == 1:
+        return values
+    total: Tensor = _Sum.apply(values)
+    return total
+
+
+def gathered(values: Tensor, counts: Sequence[int]) -> Tensor:
+    """All ranks' rows, in the order of ranks, on every rank, with gradient.
+
+    Args:
+        values: (counts[rank], ...), this rank's rows.
+        counts: How many rows each rank has.
+    """
+    if size() == 1:
+        return values
+    rows: Tensor = _Gather.apply(values, tuple(counts))
+    return rows
+
+
+def from_first(value: T) -> T:
+    """Rank 0's value, on every rank."""
+    if size() == 1:
+        return value
+    box = [value]
+    dist.broadcast_object_list(box)
+    return box[0]
+
+
+class _Sum(torch.autograd.Function):
+    """Every rank's result depends on every rank's values: the gradients are summed likewise."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor) -> Tensor:
+        total = values.detach().clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        total = gradients[0].clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(total)
+        return total
+
+
+class _Gather(torch.autograd.Function):
+    """Rows are padded to one size, since gloo gathers equal sizes only."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, counts: tuple[int, ...]) -> Tensor:
+        ctx.counts = counts
+        padded = values.new_zeros((max(counts), *values.shape[1:]))
+        padded[: len(values)] = values
+        parts = [torch.empty_like(padded) for _ in counts]
+        dist.all_gather(parts, padded)
+        return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        total = gradients[0].clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(total)
+        start = sum(ctx.counts[: rank()])
+        return total[start : start + ctx.counts[rank()]], None
