@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 from torch import Tensor
 
 from meid_bench.losses import focal_loss
-from meid_bench.method import Batch, MakeAggregator, Method, MethodConfig, Stage, Task, require
+from meid_bench.method import AggregatorMethod, Batch, MethodConfig, Stage, require
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class PlainConfig(MethodConfig):
         require(self.gamma >= 0, "gamma", self.gamma, "at least 0")
 
 
-class Plain(Method):
+class Plain(AggregatorMethod):
     """The aggregator with binary cross-entropy (or focal loss), every video once an epoch.
 
     Reference: VideoLT's baseline (base_main.py and BCELoss at 1732d5c).
@@ -36,15 +36,6 @@ class Plain(Method):
     Config: ClassVar[type[MethodConfig]] = PlainConfig
     presets = {"videolt": {"lr": 1e-4}}  # noqa: RUF012
     config: PlainConfig
-
-    def __init__(self, task: Task, config: PlainConfig, make_aggregator: MakeAggregator) -> None:
-        super().__init__(task, config, make_aggregator)
-        self.aggregator = make_aggregator(task.width, task.classes)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, T, D) -> (B, C)."""
-        logits: Tensor = self.aggregator(x)
-        return logits
 
     def loss(self, batch: Batch, stage: Stage, epoch: int) -> Tensor:
         """Mean over videos and classes."""

@@ -19,6 +19,7 @@ from meid_bench.method import (
     Sampler,
     Stage,
     Task,
+    learning_rate,
     require,
 )
 
@@ -47,7 +48,7 @@ class MEIDConfig(MethodConfig):
         mask_other_positives: In a class-balanced stage, drop a video's other positives.
     """
 
-    lr2: float = 1e-4
+    lr2: float = learning_rate(1e-4)
     lambda1: float = 0.1
     lambda2: float = 0.1
     beta: float = 0.5

@@ -1,0 +1,32 @@
+"""Mixup: train on weighted sums of two videos' frames and labels."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from meid_bench.method import AggregatorMethod, Batch, Stage
+
+
+class Mixup(AggregatorMethod):
+    """Features and labels of two videos, mixed with one random weight a batch.
+
+    Reference:
+        Zhang et al., mixup: Beyond Empirical Risk Minimization (ICLR 2018), alpha 1; VideoLT's
+        mixup (ops/Augment.py and base_main.py at 1732d5c).
+    """
+
+    presets = {"videolt": {"lr": 1e-4}}  # noqa: RUF012
+
+    def loss(self, batch: Batch, stage: Stage, epoch: int) -> Tensor:
+        """Binary cross-entropy of the mixed videos against the mixed labels."""
+        partner = batch.shuffled()
+        # Beta(1, 1) is the uniform distribution.
+        own = torch.rand((), generator=batch.generator, device=batch.features.device)
+        features = mixed(batch.features, partner.features, own)
+        labels = mixed(batch.labels, partner.labels, own)
+        return F.binary_cross_entropy_with_logits(self(features), labels)
+
+
+def mixed(own: Tensor, other: Tensor, weight: Tensor) -> Tensor:
+    """Weight * own + (1 - weight) * other."""
+    return own * weight + other * (1 - weight)
