@@ -162,5 +162,7 @@ def _ranges(full: NDArray[np.int64], targets: Targets, top: int, bottom: int) ->
     high[rank] = np.minimum(by_rank[:, 1], top)
     low[rank[0]] = high[rank[0]] = top
     low[rank[-1]] = high[rank[-1]] = bottom
-    fewest, most = (bound * targets.sizes["train"] for bound in printed(targets.labels_per_video))
+    # One more digit than was printed keeps the mean away from where rounding would turn it.
+    precise = printed(targets.labels_per_video, more_digits=1)
+    fewest, most = (bound * targets.sizes["train"] for bound in precise)
     return Ranges(low, high, labels_low=int(fewest) + 1, labels_high=-int(-most // 1) - 1)

@@ -76,14 +76,16 @@ class Targets:
             raise DataError(f"The recipe does not do ({error}); mend its spec.json") from error
 
 
-def printed(text: str) -> tuple[Fraction, Fraction]:
+def printed(text: str, more_digits: int = 0) -> tuple[Fraction, Fraction]:
     """The open interval of the numbers that print as `text`, however halves are rounded.
+
+    With `more_digits`, of those that print so with as many zeros appended.
 
     Example:
         >>> printed("6.9")
         (Fraction(137, 20), Fraction(139, 20))
     """
-    half = Fraction(1, 2 * 10 ** len(text.partition(".")[2]))
+    half = Fraction(1, 2 * 10 ** (len(text.partition(".")[2]) + more_digits))
     return Fraction(text) - half, Fraction(text) + half
 
 
