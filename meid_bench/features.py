@@ -4,6 +4,7 @@ import os
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from threading import Lock
 from typing import Any, Protocol
 
 import h5py
@@ -15,7 +16,7 @@ from meid_bench.errors import DataError, SettingError, unknown
 from meid_bench.failures import Failure, load_failures
 from meid_bench.feature_manifest import FILE, load_manifest
 from meid_bench.paths import features_dir
-from meid_bench.shard import PATTERN, shard_ids, unreadable
+from meid_bench.shard import PATTERN, OpenShard, shard_ids, unreadable
 
 # Open files are limited (often to 1,024); VideoLT has 4,003 shards.
 OPEN_SHARDS = 128
@@ -62,7 +63,7 @@ class FeatureStore:
     """A folder of HDF5 shards, its failures and its manifest.
 
     Files are opened when they are first read, once a process, and again after a fork: a store
-    may be passed to the workers of a loader by fork or by pickle.
+    may be passed to the workers of a loader by fork or by pickle, and read by several threads.
 
     Args:
         folder: The store, for example data/features/charadeslt/resnet101-IMAGENET1K_V1-200-...
@@ -91,8 +92,7 @@ class FeatureStore:
         self.benchmark_fingerprint: str = self.manifest["benchmark_fingerprint"]
         self.untrained: bool = self.manifest["untrained"]
         self.imported: bool = self.manifest["imported"]
-        self._files: OrderedDict[Path, h5py.File] = OrderedDict()
-        self._process = os.getpid()
+        self._forget()
 
     @property
     def failures(self) -> dict[str, Failure]:
@@ -121,10 +121,7 @@ class FeatureStore:
             raise ValueError(f"out is {out.shape} {out.dtype}, expected {shape} float16")
         for position, name in enumerate(ids):
             path, row = self._find(name)
-            try:
-                self._file(path)["features"].read_direct(out, np.s_[row], np.s_[position])
-            except (OSError, KeyError, TypeError) as error:
-                raise unreadable(path, error) from error
+            self._shard(path).read(row, out[position])
         return out
 
     def times(self, video_id: str) -> NDArray[np.float32]:
@@ -155,25 +152,37 @@ class FeatureStore:
     def _value(self, video_id: str, dataset: str) -> Any:
         path, row = self._find(video_id)
         try:
-            return self._file(path)[dataset][row]
+            with h5py.File(path, "r") as file:
+                return file[dataset][row]
         except (OSError, KeyError) as error:
             raise unreadable(path, error) from error
 
-    def _file(self, path: Path) -> h5py.File:
+    def _shard(self, path: Path) -> OpenShard:
         if self._process != os.getpid():
             # A handle that came through a fork shares its place in the file with the parent's.
-            self._files = OrderedDict()
-            self._process = os.getpid()
-        if path in self._files:
-            self._files.move_to_end(path)
-        else:
-            if len(self._files) >= OPEN_SHARDS:
-                self._files.popitem(last=False)[1].close()
-            self._files[path] = h5py.File(path, "r")
-        return self._files[path]
+            self._forget()
+        with self._lock:
+            shard = self._open.get(path) or OpenShard(path)
+            self._open[path] = shard
+            self._open.move_to_end(path)
+            if len(self._open) > OPEN_SHARDS:
+                self._open.popitem(last=False)  # closed when the last thread that reads it is done
+            return shard
+
+    def _forget(self) -> None:
+        self._open: OrderedDict[Path, OpenShard] = OrderedDict()
+        self._lock = Lock()
+        self._process = os.getpid()
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_files": OrderedDict()}
+        return {name: self.__dict__[name] for name in self.__dict__ if name not in _PER_PROCESS}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._forget()
+
+
+_PER_PROCESS = ("_open", "_lock", "_process")
 
 
 def find_store(root: Path, benchmark: Benchmark, name: str | None = None) -> Path:

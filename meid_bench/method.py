@@ -63,8 +63,8 @@ class Batch:
     """Some videos' features and labels, and the randomness that a loss may use.
 
     Under several ranks each holds a part of the batch. A loss is then the mean over this part's
-    videos; what it asks of the whole batch goes through `shuffled`, `uniform`, `positions` and
-    `gather`, which give what one process with the whole batch would see.
+    videos; what it asks of the whole batch goes through `shuffled`, `uniform` and `gather`, which
+    give what one process with the whole batch would see.
 
     Attributes:
         features: (B, T, D) float.
@@ -102,10 +102,6 @@ class Batch:
         """Random numbers in [0, 1), (B, *shape): those of this batch's videos."""
         device = self.features.device
         return self._own(torch.rand(self.whole, *shape, generator=self.generator, device=device))
-
-    def positions(self) -> Tensor:
-        """Where in the whole batch these videos are, (B,) int64: to treat a part of it apart."""
-        return self._own(torch.arange(self.whole, device=self.features.device))
 
     def gather(self, values: Tensor) -> Tensor:
         """All videos' rows of `values`, with gradient: for statistics over the whole batch."""

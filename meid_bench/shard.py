@@ -2,9 +2,10 @@
 
 import errno
 import io
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 
 import h5py
 import numpy as np
@@ -109,8 +110,12 @@ def write_error(folder: Path, error: OSError) -> DataError:
     )
 
 
-def read_shard(path: Path) -> list[VideoFeatures]:
+def read_shard(path: Path, without: Container[str | None] = ()) -> list[VideoFeatures]:
     """Every video of a shard, in its order.
+
+    Args:
+        path: The file.
+        without: Ids to leave out.
 
     Raises:
         DataError: The file is no shard, or holds a non-finite feature.
@@ -130,9 +135,52 @@ def read_shard(path: Path) -> list[VideoFeatures]:
                     num_damaged=int(columns["num_damaged"][row]),
                 )
                 for row in range(len(ids))
+                if str(ids[row]) not in without
             ]
     except (OSError, KeyError, ValueError, IndexError, TypeError) as error:
         raise unreadable(path, error) from error
+
+
+class OpenShard:
+    """A shard's features read as plain bytes, by several threads at once.
+
+    HDF5 lets one thread in at a time and copies twice; an uncompressed chunk, a video each, can be
+    read from where it lies.
+
+    Raises:
+        DataError: The file is no shard.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = Lock()
+        try:
+            with h5py.File(path, "r") as file:
+                features = file["features"]
+                plain = features.compression is None and features.dtype == np.float16
+                if not plain or features.chunks != (1, *features.shape[1:]):
+                    raise TypeError("its features are not one plain float16 chunk a video")
+                chunks: dict[int, int] = {}
+                features.id.chunk_iter(
+                    lambda chunk: chunks.__setitem__(chunk.chunk_offset[0], chunk.byte_offset)
+                )
+                self._offsets = [chunks[row] for row in range(len(features))]
+            self._file = path.open("rb", buffering=0)
+        except (OSError, KeyError, TypeError, AttributeError) as error:
+            raise unreadable(path, error) from error
+
+    def read(self, row: int, out: NDArray[np.float16]) -> None:
+        """Read the features of the video in `row` into `out`, (T, D) and contiguous.
+
+        Raises:
+            DataError: The file ends too early.
+        """
+        view = out.data.cast("B")
+        with self._lock:
+            self._file.seek(self._offsets[row])
+            count = self._file.readinto(view)
+        if count != len(view):
+            raise unreadable(self.path, EOFError(f"{count} of {len(view)} bytes in row {row}"))
 
 
 def shard_ids(path: Path) -> list[str]:
