@@ -1,6 +1,7 @@
 """Device: what `--gpu N`, `--device NAME` or neither of them means, and what it is called."""
 
 import platform
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -49,6 +50,19 @@ def choose_device(gpu: str | None = None, device: str | None = None) -> torch.de
             f"`torchrun --nproc-per-node {len(devices)} -m meid_bench ...`"
         )
     return devices[0]
+
+
+def device_of_rank(devices: Sequence[torch.device], named: bool, local: int) -> torch.device:
+    """The device of one process among those that torchrun or srun started on a machine.
+
+    Args:
+        devices: As `choose_devices` gave them.
+        named: The user named them; otherwise each process takes a GPU of its own.
+        local: The process's number on its machine.
+    """
+    if devices[0].type == "cuda" and not named:
+        return torch.device("cuda", local % torch.cuda.device_count())
+    return devices[local % len(devices)]
 
 
 def describe(device: torch.device) -> str:

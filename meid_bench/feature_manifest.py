@@ -83,8 +83,14 @@ def feature_manifest(
         "untrained": untrained,
         "imported": imported,
         "listed": len(benchmark.all_ids()),
+        "ids_sha256": ids_sha256(benchmark),
         "provenance": dict(provenance or {}),
     }
+
+
+def ids_sha256(benchmark: Benchmark) -> str:
+    """SHA-256 of the sorted ids, one a line: they decide which video is in which shard."""
+    return hashlib.sha256("".join(f"{name}\n" for name in benchmark.all_ids()).encode()).hexdigest()
 
 
 def store_name(manifest: Mapping[str, Any]) -> str:

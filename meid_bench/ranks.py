@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
@@ -67,8 +68,13 @@ def find_ranks(environment: Mapping[str, str] = os.environ) -> Ranks:
 
 
 @contextmanager
-def joined(ranks: Ranks, device: torch.device) -> Iterator[None]:
+def joined(ranks: Ranks, device: torch.device, timeout: timedelta | None = None) -> Iterator[None]:
     """Meet the other ranks, and part again: NCCL between GPUs, gloo otherwise.
+
+    Args:
+        ranks: Which one this is.
+        device: Where it computes.
+        timeout: How long one rank waits for another; torch's choice where it is left out.
 
     Raises:
         SettingError: Where to meet is not known.
@@ -84,7 +90,7 @@ def joined(ranks: Ranks, device: torch.device) -> Iterator[None]:
     if device.type == "cuda":
         torch.cuda.set_device(device)
     backend = "nccl" if device.type == "cuda" else "gloo"
-    dist.init_process_group(backend, rank=ranks.rank, world_size=ranks.size)
+    dist.init_process_group(backend, timeout=timeout, rank=ranks.rank, world_size=ranks.size)
     try:
         yield
     finally:

@@ -13,6 +13,8 @@ from meid_bench.errors import MeidBenchError
 COMMANDS: dict[str, str] = {
     "demo": "meid_bench.cli.demo:demo",
     "build": "meid_bench.cli.build:build",
+    "extract": "meid_bench.cli.extract:extract",
+    "verify": "meid_bench.cli.extract:verify",
     "run": "meid_bench.cli.run:run",
     "leaderboard": "meid_bench.cli.leaderboard:leaderboard",
     "evaluate": "meid_bench.cli.leaderboard:evaluate",

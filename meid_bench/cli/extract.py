@@ -1,0 +1,199 @@
+"""`meid-bench extract` and `verify`: features from videos, and whether they are whole."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from meid_bench.cli.dataset_option import dataset_option
+from meid_bench.cli.device_options import device_options
+from meid_bench.cli.root_option import root_option
+from meid_bench.errors import DataError
+
+if TYPE_CHECKING:
+    from meid_bench.account import Account
+
+# Names printed of each kind; all of them are in failures.jsonl.
+SHOWN = 10
+
+
+@click.command()
+@dataset_option
+@device_options
+@click.option(
+    "--encoder",
+    default="resnet101",
+    show_default=True,
+    metavar="NAME",
+    help="resnet50, resnet101, tsm_resnet50, or any classifier of torchvision's.",
+)
+@click.option(
+    "--weights",
+    default="IMAGENET1K_V1",
+    show_default=True,
+    metavar="NAME|FILE",
+    help="torchvision's name, a file, or random:SEED (untrained).",
+)
+@click.option(
+    "--frames",
+    type=click.IntRange(min=1),
+    metavar="T",
+    help="Frames a video; the benchmark's where left out.",
+)
+@click.option(
+    "--video-dir",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Where the videos lie; where `build` put them where left out.",
+)
+@click.option(
+    "--decoder",
+    default="pyav",
+    show_default=True,
+    metavar="NAME",
+    help="pyav, or decord or torchcodec where installed.",
+)
+@click.option(
+    "--precision", metavar="NAME", help="float32 or bfloat16; the latter where the device has it."
+)
+@click.option(
+    "--compile",
+    "compiled",
+    is_flag=True,
+    help="Compile the encoder; a minute's start, on a CPU with a C++ compiler.",
+)
+@click.option(
+    "--batch",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Pictures at once; 8 on a CPU, 128 on a GPU.",
+)
+@click.option(
+    "--workers", type=click.IntRange(min=1), metavar="N", help="Decoder processes; one a core."
+)
+@click.option(
+    "--video-timeout",
+    "timeout",
+    default=600.0,
+    show_default=True,
+    metavar="SECONDS",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Time that a video may take.",
+)
+@click.option(
+    "--allow-missing",
+    default=0,
+    metavar="N",
+    type=click.IntRange(min=0),
+    help="Exit with 0 if at most N videos have no features.",
+)
+@root_option
+def extract(
+    dataset: str,
+    gpu: str | None,
+    device: str | None,
+    encoder: str,
+    weights: str,
+    frames: int | None,
+    video_dir: Path | None,
+    decoder: str,
+    precision: str | None,
+    compiled: bool,
+    batch: int | None,
+    workers: int | None,
+    timeout: float,
+    allow_missing: int,
+    root: Path,
+) -> None:
+    """Turn a benchmark's videos into features.
+
+    Run it again to go on where it stopped; videos that failed are tried again. With --gpu 0,1
+    there is a process for each; under torchrun, each process takes its share.
+    """
+    from meid_bench.benchmark import load_benchmark
+    from meid_bench.device import choose_devices
+    from meid_bench.extract import ExtractSettings, extract
+
+    account = extract(
+        load_benchmark(dataset, root),
+        root,
+        ExtractSettings(
+            encoder=encoder,
+            weights=weights,
+            frames=frames,
+            decoder=decoder,
+            precision=precision,
+            compiled=compiled,
+            batch=batch,
+            workers=workers,
+            timeout=timeout,
+            video_dir=video_dir,
+        ),
+        choose_devices(gpu, device),
+        named=gpu is not None or device is not None,
+        say=click.echo,
+    )
+    if account is not None:
+        _print_account(account)
+        _refuse_missing(account, allow_missing)
+
+
+@click.command()
+@dataset_option
+@click.option("--features", metavar="NAME", help="Which store, where there are several.")
+@click.option("--repair", is_flag=True, help="Put what is wrong back on the list of `extract`.")
+@root_option
+def verify(dataset: str, features: str | None, repair: bool, root: Path) -> None:
+    """Check every shard of a feature store."""
+    from meid_bench.account import take_account
+    from meid_bench.benchmark import load_benchmark
+    from meid_bench.features import find_store
+    from meid_bench.verify import repair_store, verify_store
+
+    benchmark = load_benchmark(dataset, root)
+    folder = find_store(root, benchmark, features)
+    faults = verify_store(benchmark, folder)
+    click.echo(f"features  {folder}")
+    for fault in faults:
+        click.echo(f"wrong     {fault}")
+    if faults and repair:
+        repair_store(folder, faults)
+        click.echo(f"repaired  {len(faults)}; `meid-bench extract` makes again what was taken out")
+    elif faults:
+        raise DataError(
+            f"{folder} has {len(faults)} faults; `meid-bench verify --repair` puts what is wrong "
+            "back on the list"
+        )
+    account = take_account(benchmark, folder)
+    _print_account(account)
+    if account.untried:
+        raise DataError(
+            f"{len(account.untried)} listed videos have no features yet; run `meid-bench extract`"
+        )
+
+
+def _print_account(account: "Account") -> None:
+    click.echo(f"stored    {account.stored} of {account.listed} videos")
+    if account.damaged:
+        frames = sum(account.damaged.values())
+        click.echo(f"damaged   {len(account.damaged)} of them, {frames} frames in all")
+        _print_some([f"{name}: {count} frames" for name, count in account.damaged.items()])
+    if account.failed:
+        click.echo(f"failed    {len(account.failed)} videos")
+        _print_some([f"{name}: {failure.error}" for name, failure in account.failed.items()])
+
+
+def _print_some(lines: list[str]) -> None:
+    for line in lines[:SHOWN]:
+        click.echo(f"          {line}")
+    if len(lines) > SHOWN:
+        click.echo(f"          and {len(lines) - SHOWN} more")
+
+
+def _refuse_missing(account: "Account", allowed: int) -> None:
+    missing = account.listed - account.stored
+    if missing > allowed:
+        raise DataError(
+            f"{missing} of {account.listed} videos have no features, --allow-missing allows "
+            f"{allowed}; their reasons are in {account.folder / 'failures.jsonl'}"
+        )

@@ -1,0 +1,285 @@
+"""Extract: videos -> frames -> features -> feature store, resumed by running it again."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+import torchvision
+
+from meid_bench import __version__
+from meid_bench.account import Account, take_account
+from meid_bench.benchmark import Benchmark
+from meid_bench.build_manifest import load_manifest as load_build_manifest
+from meid_bench.device import describe, device_of_rank
+from meid_bench.encoder import Encoder, load_encoder
+from meid_bench.errors import DataError, MeidBenchError, SettingError
+from meid_bench.feature_manifest import (
+    FILE,
+    Recipe,
+    feature_manifest,
+    ids_sha256,
+    load_manifest,
+    save_manifest,
+    store_name,
+)
+from meid_bench.paths import features_dir
+from meid_bench.pipeline import Share, extract_share
+from meid_bench.plan import plan_shards, share
+from meid_bench.processes import run_on_devices
+from meid_bench.ranks import Ranks, find_ranks, from_first, joined
+from meid_bench.video import decoder_version
+from meid_bench.videofolder import find_videos
+from meid_bench.weights import DEFAULT
+
+# One rank may take hours longer than another; a dead one is noticed by its closed connection.
+PATIENCE = timedelta(days=30)
+
+
+@dataclass(frozen=True)
+class ExtractSettings:
+    """What a user may choose of an extraction.
+
+    Attributes:
+        encoder: A classification model of torchvision's, or "tsm_resnet50".
+        weights: A name of torchvision's, a file, or "random:SEED".
+        frames: T; the benchmark's where it is left out.
+        decoder: "pyav", "decord" or "torchcodec".
+        precision: "float32" or "bfloat16"; the device's best where it is left out.
+        compiled: Compile the model.
+        batch: Pictures a forward pass; chosen by device where it is left out.
+        workers: Decoder processes; one a core where it is left out.
+        timeout: Seconds that decoding one video may take.
+        video_dir: Where the videos lie; where `build` put them where it is left out.
+    """
+
+    encoder: str = "resnet101"
+    weights: str = DEFAULT
+    frames: int | None = None
+    decoder: str = "pyav"
+    precision: str | None = None
+    compiled: bool = False
+    batch: int | None = None
+    workers: int | None = None
+    timeout: float = 600.0
+    video_dir: Path | None = None
+
+
+def extract(
+    benchmark: Benchmark,
+    root: Path,
+    settings: ExtractSettings,
+    devices: Sequence[torch.device],
+    *,
+    named: bool = True,
+    say: Callable[[str], None] = print,
+) -> Account | None:
+    """Extract the features of every listed video that has none yet.
+
+    Alone, it takes one device, or starts a process for each of several; under torchrun or srun
+    every rank takes its share of the shards.
+
+    Args:
+        benchmark: Whose videos.
+        root: The data root.
+        settings: How.
+        devices: Where to encode.
+        named: The devices were named by the user, not chosen.
+        say: Takes a line about what was chosen.
+
+    Returns:
+        What there is now, on rank 0; None on the others.
+
+    Raises:
+        MeidBenchError: A setting is wrong, the disk is full, the videos' folder has gone, or the
+            user stopped it. Videos that cannot be read raise nothing: they are in the account.
+    """
+    ranks = find_ranks()
+    with _agreeing(), joined(ranks, torch.device("cpu"), PATIENCE):
+        device = device_of_rank(devices, named, ranks.local)
+        speak = say if ranks.rank == 0 else _silent
+        videos, source = _videos(benchmark, root, settings.video_dir)
+        encoder = load_encoder(
+            settings.encoder,
+            settings.weights,
+            device,
+            settings.precision,
+            settings.batch,
+            settings.compiled,
+        )
+        folder, manifest = _open_store(benchmark, root, settings, encoder, source, ranks)
+        speak(f"features  {folder}")
+        if encoder.untrained:
+            speak("weights   UNTRAINED (random): these features are for trying things out only")
+        plans = from_first(plan_shards(benchmark, folder) if ranks.rank == 0 else [])
+        several = ranks.size == 1 and len(devices) > 1
+        shares = share(plans, len(devices) if several else ranks.size)
+        paths = find_videos(videos, [name for plan in plans for name in plan.pending])
+        jobs = [
+            Share(
+                folder=folder,
+                videos=videos,
+                paths={
+                    name: paths[name] for plan in part for name in plan.pending if name in paths
+                },
+                plans=tuple(part),
+                number=number,
+                shares=len(shares),
+                frames=manifest["recipe"]["frames"],
+                decoder=settings.decoder,
+                timeout=settings.timeout,
+                workers=settings.workers,
+                neighbours=len(devices) if several else ranks.local_size,
+            )
+            for number, part in enumerate(shares)
+        ]
+        if several:
+            run_on_devices(jobs, devices, encoder_arguments(settings, encoder))
+        else:
+            extract_share(jobs[ranks.rank], encoder, speak)
+        _meet()
+        return take_account(benchmark, folder) if ranks.rank == 0 else None
+
+
+@contextmanager
+def _agreeing() -> Iterator[None]:
+    """Say in a sentence what torch says when another rank has gone."""
+    try:
+        yield
+    except dist.DistError as error:
+        raise _lost_rank(error) from error
+    except RuntimeError as error:
+        if "gloo" not in str(error):
+            raise
+        raise _lost_rank(error) from error
+
+
+def _lost_rank(error: Exception) -> MeidBenchError:
+    return MeidBenchError(
+        f"Another process of this run ended early or cannot be reached ({error}); every finished "
+        "shard stays, run the same command again to go on"
+    )
+
+
+def _meet() -> None:
+    """Wait for every rank to come here."""
+    if dist.is_initialized():
+        dist.barrier()
+
+
+def encoder_arguments(settings: ExtractSettings, encoder: Encoder) -> dict[str, Any]:
+    """What another process gives to `load_encoder`, its own device aside."""
+    return {
+        "name": settings.encoder,
+        "weights": settings.weights,
+        "precision": encoder.precision.partition(",")[0],
+        "batch": encoder.batch,
+        "compiled": settings.compiled,
+    }
+
+
+def _silent(_: str) -> None:
+    """Take a line that rank 0 prints for all."""
+
+
+def _videos(benchmark: Benchmark, root: Path, override: Path | None) -> tuple[Path, str]:
+    """The folder of a benchmark's videos, and the archive they come from."""
+    folder, source = override, ""
+    if override is not None:
+        source = override.resolve().name
+    else:
+        built = load_build_manifest(root, benchmark.name)
+        if built is not None and built.videos is not None:
+            folder, source = built.video_folder(root), built.videos.archive
+    if folder is None:
+        raise DataError(
+            f"{benchmark.name} was built without videos; run `meid-bench build {benchmark.name} "
+            "--videos needed`, or name their folder with --video-dir DIR"
+        )
+    if not folder.is_dir():
+        raise DataError(
+            f"The folder of videos {folder} is not there; build {benchmark.name} again, "
+            "or name another with --video-dir DIR"
+        )
+    return folder, source
+
+
+def _open_store(
+    benchmark: Benchmark,
+    root: Path,
+    settings: ExtractSettings,
+    encoder: Encoder,
+    source: str,
+    ranks: Ranks,
+) -> tuple[Path, dict[str, Any]]:
+    """The store's folder with its manifest in it: the one that is there, or a new one."""
+    frames = benchmark.frames if settings.frames is None else settings.frames
+    if frames < 1:
+        raise SettingError(f"--frames {frames} is out of range; expected at least 1")
+    recipe = Recipe(
+        encoder=encoder.name,
+        weights_sha256=encoder.weights_sha256,
+        transform=str(encoder.transform),
+        frames=frames,
+        width=encoder.width,
+        decoder=settings.decoder,
+        decoder_version=decoder_version(settings.decoder),
+        precision=encoder.precision,
+        source=source,
+    )
+    if from_first(recipe) != recipe:
+        raise MeidBenchError(
+            f"Rank {ranks.rank} would make other features than rank 0: {recipe} there; install "
+            "the same versions on every machine, and choose the same --precision"
+        )
+    manifest = feature_manifest(
+        benchmark,
+        recipe,
+        weights=encoder.weights,
+        untrained=encoder.untrained,
+        provenance={
+            "tool": __version__,
+            "torch": torch.__version__,
+            "torchvision": torchvision.__version__,
+            "device": describe(encoder.device),
+            "date": datetime.now(UTC).isoformat(timespec="seconds"),
+            "batch": encoder.batch,
+        },
+    )
+    folder = features_dir(root, benchmark.name) / store_name(manifest)
+    if ranks.rank == 0:
+        _enter(benchmark, folder, manifest)
+    _meet()
+    manifest = load_manifest(folder)
+    batch = manifest["provenance"]["batch"]
+    if settings.batch not in (None, batch):
+        raise SettingError(
+            f"--batch {settings.batch} does not fit {folder}, which was begun with {batch}; "
+            "leave it out, or move that folder away"
+        )
+    encoder.batch = batch
+    return folder, manifest
+
+
+def _enter(benchmark: Benchmark, folder: Path, manifest: dict[str, Any]) -> None:
+    """Write a new store's manifest, or see to it that the old one's is of this benchmark."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for left in folder.glob(".*.tmp"):
+        left.unlink(missing_ok=True)  # Of a killed run: `atomic` writes under such names.
+    if not (folder / FILE).is_file():
+        save_manifest(folder, manifest)
+        return
+    stored = load_manifest(folder)
+    if stored["benchmark_fingerprint"] == benchmark.fingerprint:
+        return
+    if stored["ids_sha256"] != ids_sha256(benchmark):
+        raise DataError(
+            f"{folder} holds features of another version of {benchmark.name}, with other videos; "
+            "move it away and extract again"
+        )
+    # The same videos with other labels or splits: features do not depend on those.
+    save_manifest(folder, stored | {"benchmark_fingerprint": benchmark.fingerprint})
