@@ -100,7 +100,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(key, value)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        self.wfile.write(body[: len(body) // 2] if cut else body)
+        self.wfile.write(body[: (len(body) + 1) // 2] if cut else body)
         self.wfile.flush()
         if cut:
             self.close_connection = True
