@@ -55,8 +55,9 @@ class FrameStack(AggregatorMethod):
 
     Differs:
         A video's AP is the mean over its positives; that code's mean over all classes makes the
-        share follow the number of labels (preset "videolt"). Partners come from the whole batch;
-        that code pairs the stacked half within itself. The AP is measured in eval mode, before the
+        share follow the number of labels (preset "videolt"). The stacked half of a batch is drawn
+        at random, with partners from the whole batch; that code takes the first half of a shuffled
+        batch, and partners within it. The AP is measured in eval mode, before the
         step, as the runner does for every method; that code measures it with dropout on, after.
     """
 
@@ -78,8 +79,7 @@ class FrameStack(AggregatorMethod):
                 mean_ap(labels, self.running_ap, self.config.mean_over),
                 mean_ap(partner.labels, self.running_ap, self.config.mean_over),
             )
-            stacked = batch.positions() < int(self.config.ratio * batch.whole)
-            share = share * stacked
+            share = share * drawn(batch, self.config.ratio)
             features = stack_frames(features, partner.features, share)
             labels = torch.lerp(labels, partner.labels, share.unsqueeze(1))
         return focal_loss(self(features), labels, self.config.gamma).mean()
@@ -99,6 +99,16 @@ def partner_share(own: Tensor, partner: Tensor) -> Tensor:
     """The partner's share of the frames, (B,): own AP over the sum; 1/2 where nothing is learnt."""
     total = own + partner
     return torch.where(total < 1e-5, 0.5, own / total.clamp_min(1e-5))
+
+
+def drawn(batch: Batch, ratio: float) -> Tensor:
+    """1 for `ratio` of the whole batch's videos, drawn at random, 0 for the others; (B,)."""
+    keys = batch.uniform()
+    everyone = batch.gather(keys).sort().values
+    count = int(ratio * len(everyone))
+    if count == len(everyone):
+        return torch.ones_like(keys)
+    return (keys < everyone[count]).to(keys.dtype)
 
 
 def stack_frames(own: Tensor, partner: Tensor, share: Tensor) -> Tensor:

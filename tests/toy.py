@@ -11,37 +11,14 @@ from meid_bench.benchmark import Benchmark, save_benchmark
 from meid_bench.data import Examples
 from meid_bench.feature_manifest import Recipe, feature_manifest, store_name
 from meid_bench.longtail import Bins
-from meid_bench.method import Task
 from meid_bench.paths import benchmark_dir, features_dir
 from meid_bench.shard import VideoFeatures
 from meid_bench.store import write_store
+from meid_bench.toytask import CLASSES, FRAMES, TASK, WIDTH, toy_features, toy_labels
 
-CLASSES, FRAMES, WIDTH = 6, 8, 16
+__all__ = ["BINS", "CLASSES", "FRAMES", "TASK", "WIDTH", "toy_features", "toy_labels"]
+
 BINS = Bins(tail_max=8, medium_max=20)
-TASK = Task(
-    width=WIDTH,
-    counts=(40, 30, 18, 12, 6, 4),
-    groups={"head": (0, 1), "medium": (2, 3), "tail": (4, 5)},
-)
-
-
-def toy_labels(videos: int, seed: int) -> NDArray[np.uint8]:
-    """Long-tailed multi-hot labels, (N, C); every class has a positive, every video a label."""
-    random = np.random.default_rng(seed)
-    labels = (random.random((videos, CLASSES)) < np.geomspace(0.6, 0.08, CLASSES)).astype(np.uint8)
-    labels[np.arange(CLASSES), np.arange(CLASSES)] = 1
-    labels[labels.sum(1) == 0, 0] = 1
-    return labels
-
-
-def toy_features(labels: NDArray[np.uint8], seed: int) -> NDArray[np.float16]:
-    """Frames in which a class's direction shows in half of the frames, (N, T, D)."""
-    random = np.random.default_rng(seed)
-    directions = np.random.default_rng(0).normal(size=(CLASSES, WIDTH))
-    shows = random.random((len(labels), FRAMES, CLASSES)) < 0.5
-    signal = (shows * labels[:, None, :]) @ directions
-    noise = 0.5 * random.normal(size=(len(labels), FRAMES, WIDTH))
-    return (signal + noise).astype(np.float16)
 
 
 def toy_examples(videos: int = 48, seed: int = 1) -> Examples:
