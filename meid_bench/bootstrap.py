@@ -174,15 +174,13 @@ def weighted_ap(
         (K, R, C); NaN where the positives of a class weigh nothing.
     """
     result = np.full((len(scores), len(weights), labels.shape[1]), np.nan)
-    order = np.argsort(clusters, kind="stable")
-    positive, clusters = labels[order] != 0, clusters[order]
-    starts = np.flatnonzero(np.diff(clusters, prepend=-1))
+    positive = labels != 0
     rows = [slice(start, start + ROWS) for start in range(0, len(weights), ROWS)]
     # Our threads share the cores already: BLAS's own would wait for each other.
     with threadpool_limits(1, "blas"), ThreadPoolExecutor(cores()) as pool:
-        for classes in _class_blocks(positive, len(starts)):
+        for classes in _class_blocks(positive, weights.shape[1]):
             block = _ClassBlock(
-                counts=[_counts(each[order], positive, classes, starts) for each in scores],
+                counts=[_counts(each, positive, classes, clusters) for each in scores],
                 cluster=np.concatenate([clusters[positive[:, c]] for c in classes]),
                 first=np.cumsum([0, *positive[:, classes].sum(axis=0)[:-1]]),
             )
@@ -216,15 +214,24 @@ def _counts(
     scores: NDArray[Any],
     positive: NDArray[np.bool_],
     classes: NDArray[np.int64],
-    starts: NDArray[np.int64],
+    clusters: NDArray[np.int64],
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Per cluster and positive: videos, and positives, that score at least as much; (G, P)."""
+    number = int(clusters.max()) + 1
     retrieved, correct = [], []
     for c in classes:
-        at_least = scores[:, c, None] >= scores[positive[:, c], c]
-        retrieved.append(np.add.reduceat(at_least, starts, axis=0, dtype=np.float32))
-        at_least &= positive[:, c, None]
-        correct.append(np.add.reduceat(at_least, starts, axis=0, dtype=np.float32))
+        mask = positive[:, c]
+        hits = scores[mask, c]
+        order = np.argsort(hits)
+        # A video scores at least as much as the first `place` of the sorted positives.
+        place = np.searchsorted(hits[order], scores[:, c], side="right")
+        for counts, which in ((retrieved, slice(None)), (correct, mask)):
+            cells = clusters[which] * (len(hits) + 1) + place[which]
+            histogram = np.bincount(cells, minlength=number * (len(hits) + 1))
+            by_cluster = histogram.reshape(number, len(hits) + 1)[:, :0:-1]
+            in_order = np.empty((number, len(hits)), dtype=np.float32)
+            in_order[:, order[::-1]] = by_cluster.cumsum(axis=1)
+            counts.append(in_order)
     return np.concatenate(retrieved, axis=1), np.concatenate(correct, axis=1)
 
 
