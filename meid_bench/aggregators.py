@@ -18,6 +18,15 @@ class AggregatorConfig:
     """Settings of an aggregator; every one has its own."""
 
 
+class Logits(nn.Linear):
+    """A last layer in float32: bfloat16 has so few digits that it would tie many scores."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, width_in) -> (B, width_out) float32."""
+        with torch.autocast(x.device.type, enabled=False):
+            return super().forward(x.float())
+
+
 @dataclass(frozen=True)
 class NonlinearConfig(AggregatorConfig):
     """Settings of Nonlinear."""
@@ -47,7 +56,7 @@ class Nonlinear(nn.Module):
         super().__init__()
         self.hidden = nn.Linear(width_in, width_in)
         self.dropout = nn.Dropout(config.dropout)
-        self.output = nn.Linear(width_in, width_out)
+        self.output = Logits(width_in, width_out)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, width_in) -> (B, width_out)."""
@@ -95,7 +104,7 @@ class NetVLAD(nn.Module):
         nn.init.xavier_normal_(self.gate)
         self.hidden = nn.Linear(config.clusters * width_in, config.hidden, bias=False)
         self.hidden_norm = nn.BatchNorm1d(config.hidden)
-        self.output = nn.Linear(config.hidden, width_out)
+        self.output = Logits(config.hidden, width_out)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, width_in) -> (B, width_out)."""
@@ -165,7 +174,7 @@ class NeXtVLAD(nn.Module):
         self.squeeze = nn.Linear(config.hidden, squeezed, bias=False)
         self.squeeze_norm = nn.BatchNorm1d(squeezed)
         self.excite = nn.Linear(squeezed, config.hidden, bias=False)
-        self.output = nn.Linear(config.hidden, width_out)
+        self.output = Logits(config.hidden, width_out)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, width_in) -> (B, width_out)."""

@@ -1,6 +1,6 @@
 """Features and labels of a split where training reads them, gathered by index."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,8 +11,31 @@ from torch import Tensor
 from meid_bench.benchmark import Benchmark
 from meid_bench.errors import DataError
 from meid_bench.features import FeatureSource
+from meid_bench.readahead import read_ahead
 
 READ_AT_ONCE = 64  # videos, a shard's worth
+
+
+@dataclass(frozen=True)
+class Streamed:
+    """Features that stay in their files until a batch needs them.
+
+    Attributes:
+        store: Where they are.
+        ids: Video ids, N of them; row i is video i's.
+    """
+
+    store: FeatureSource
+    ids: tuple[str, ...]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(N, T, D)."""
+        return len(self.ids), self.store.frames, self.store.width
+
+    def read(self, index: NDArray[np.int64], out: Tensor) -> None:
+        """Read the features of some videos into `out`, (B, T, D) float16."""
+        self.store.read([self.ids[row] for row in index], out.numpy())
 
 
 @dataclass
@@ -22,32 +45,73 @@ class Examples:
     Attributes:
         ids: Video ids, N of them, in the benchmark's order without the missing ones.
         labels: (N, C) uint8 of 0 and 1.
-        features: (N, T, D) float16, in host memory.
+        features: (N, T, D) float16, on the device, in host memory, or still in files.
         device: Where batches are wanted.
     """
 
     ids: tuple[str, ...]
     labels: NDArray[np.uint8]
-    features: Tensor
+    features: Tensor | Streamed
     device: torch.device
+
+    def __post_init__(self) -> None:
+        """Keep the labels on the device too: 180 MB at VideoLT's size."""
+        self._labels = torch.from_numpy(self.labels).to(self.device)
 
     def __len__(self) -> int:
         """N, the number of videos."""
         return len(self.ids)
 
-    def frames_of(self, index: NDArray[np.int64]) -> Tensor:
-        """Features of some videos, (B, T, D) float32 on the device."""
-        return self.features[torch.from_numpy(index)].to(self.device, non_blocking=True).float()
+    def batches(
+        self, index: NDArray[np.int64], parts: Sequence[slice]
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Features and labels of an epoch's batches, read ahead where they are not at hand.
 
-    def labels_of(self, index: NDArray[np.int64]) -> Tensor:
-        """Labels of some videos, (B, C) float32 on the device."""
-        return torch.from_numpy(self.labels[index]).to(self.device, non_blocking=True).float()
+        The rows go to the device once, and no batch waits for the device.
+
+        Args:
+            index: (M,) int64, an epoch's rows in order; a row may come more than once.
+            parts: Which of them make up each batch.
+
+        Yields:
+            (B, T, D) float32 and (B, C) float32, on the device.
+        """
+        rows = torch.from_numpy(index).to(self.device)
+        if isinstance(self.features, Tensor) and self.features.device == self.device:
+            for part in parts:
+                yield self.features[rows[part]].float(), self._labels[rows[part]].float()
+            return
+        shape = (self.features.shape[1], self.features.shape[2])
+        batches = read_ahead(self._read, index, parts, shape, self.device)
+        for part, features in zip(parts, batches, strict=True):
+            yield features.float(), self._labels[rows[part]].float()
+
+    def some(self, index: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+        """Features and labels of a single batch, as `batches` gives them."""
+        return next(self.batches(index, [slice(0, len(index))]))
+
+    def _read(self, index: NDArray[np.int64], out: Tensor) -> None:
+        if isinstance(self.features, Tensor):
+            torch.index_select(self.features, 0, torch.from_numpy(index), out=out)
+        else:
+            self.features.read(index, out)
 
 
 def load_examples(
-    benchmark: Benchmark, store: FeatureSource, split: str, device: torch.device
+    benchmark: Benchmark,
+    store: FeatureSource,
+    split: str,
+    device: torch.device,
+    cache: str = "host",
 ) -> Examples:
-    """Read the features of a split's videos; those without features are left out.
+    """A split's videos, with features where the cache mode says; those without are left out.
+
+    Args:
+        benchmark: Whose videos.
+        store: Their features.
+        split: "train", "val" or "test".
+        device: Where batches are wanted.
+        cache: "device", "host" or "stream".
 
     Raises:
         DataError: None of the split's videos has features.
@@ -60,11 +124,26 @@ def load_examples(
             f"run `meid-bench extract --dataset {benchmark.name}`"
         )
     ids = tuple(benchmark.ids(split)[row] for row in keep)
-    features = np.empty((len(ids), store.frames, store.width), dtype=np.float16)
-    for start in range(0, len(ids), READ_AT_ONCE):
-        part = slice(start, start + READ_AT_ONCE)
-        features[part] = store.read(ids[part])
-    return Examples(ids, benchmark.labels(split)[keep], torch.from_numpy(features), device)
+    streamed = Streamed(store, ids)
+    place = device if cache == "device" else torch.device("cpu")
+    features = streamed if cache == "stream" else _resident(streamed, place)
+    return Examples(ids, benchmark.labels(split)[keep], features, device)
+
+
+def _resident(source: Streamed, place: torch.device) -> Tensor:
+    """All features as one tensor; read in pieces, so that a GPU's never all pass main memory."""
+    index = np.arange(len(source.ids))
+    parts = in_parts(len(index), READ_AT_ONCE)
+    features = torch.empty(source.shape, dtype=torch.float16, device=place)
+    pieces = read_ahead(source.read, index, parts, (source.shape[1], source.shape[2]), place)
+    for part, piece in zip(parts, pieces, strict=True):
+        features[part] = piece
+    return features
+
+
+def feature_bytes(benchmark: Benchmark, store: FeatureSource) -> int:
+    """Bytes of all the benchmark's features, as float16."""
+    return len(benchmark.all_ids()) * store.frames * store.width * 2
 
 
 def missing_ids(benchmark: Benchmark, store: FeatureSource) -> dict[str, tuple[str, ...]]:
@@ -77,23 +156,20 @@ def missing_ids(benchmark: Benchmark, store: FeatureSource) -> dict[str, tuple[s
     return {split: ids for split, ids in missing.items() if ids}
 
 
-def draw_frames(features: Tensor, count: int | None, generator: torch.Generator) -> Tensor:
+def draw_frames(features: Tensor, count: int | None, keys: Tensor | None) -> Tensor:
     """Some frames of each video, distinct and in order: (B, T, D) -> (B, count, D).
 
     Args:
         features: (B, T, D).
         count: How many, at most T; None for all, in which case nothing is drawn.
-        generator: On the features' device.
+        keys: (B, T) uniform random numbers: the frames with the largest are taken.
     """
-    batch, frames, width = features.shape
-    if count is None or count >= frames:
+    if keys is None or count is None or count >= features.shape[1]:
         return features
-    keys = torch.rand(batch, frames, generator=generator, device=features.device)
     chosen = keys.topk(count, dim=1).indices.sort(dim=1).values
-    return features.gather(1, chosen.unsqueeze(-1).expand(-1, -1, width))
+    return features.gather(1, chosen.unsqueeze(-1).expand(-1, -1, features.shape[2]))
 
 
-def in_order(size: int, batch: int) -> Iterator[NDArray[np.int64]]:
-    """Positions 0..size-1, `batch` at a time."""
-    for start in range(0, size, batch):
-        yield np.arange(start, min(start + batch, size))
+def in_parts(size: int, batch: int) -> list[slice]:
+    """Consecutive slices of 0..size-1, `batch` at a time."""
+    return [slice(start, min(start + batch, size)) for start in range(0, size, batch)]

@@ -5,16 +5,20 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from meid_bench.data import Examples, draw_frames, in_order
-from meid_bench.errors import MethodError
-from meid_bench.method import Batch, Method, Stage, require
+from meid_bench import ranks
+from meid_bench.batchnorm import normalise_over_ranks
+from meid_bench.checkpoint import Checkpoint, Progress, load_optimiser, optimiser_tensors
+from meid_bench.data import Examples
+from meid_bench.diagnostics import alarms, diagnose
+from meid_bench.epoch import Stepper, seeded, train_epoch
+from meid_bench.method import Method, Stage, require
 from meid_bench.metrics import average_precision, group_means
+from meid_bench.predict import predict
 from meid_bench.results import CurvePoint, StageResult
-from meid_bench.sampling import EpochSampler, batches
+from meid_bench.sampling import EpochSampler
 
 State = dict[str, Tensor]
 
@@ -45,21 +49,26 @@ class RunnerConfig:
 
 @dataclass
 class Fit:
-    """What training ended with.
+    """How far training has come, and what it ended with.
 
     Attributes:
-        stages: Each stage's length and best epoch on val.
-        best: Parameters and buffers of the last stage's best epoch.
-        last: Those of its last epoch.
+        stages: Each finished stage's length and best epoch on val.
+        best: Parameters and buffers of the present stage's best epoch; at the end the last one's.
+        last: Those of the last stage's last epoch.
+        best_epoch, best_map: Of the present stage; -1 and 0 before its first epoch.
         diagnostics: The method's last measurements of itself.
         warnings: What they say went wrong, sentences.
+        curve: Every epoch's point.
     """
 
     stages: list[StageResult] = field(default_factory=list)
     best: State = field(default_factory=dict)
     last: State = field(default_factory=dict)
+    best_epoch: int = -1
+    best_map: float = 0.0
     diagnostics: dict[str, float | None] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    curve: list[CurvePoint] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -74,6 +83,9 @@ class Training:
         config: The runner's settings.
         seed: Every draw depends on it, the stage and the epoch alone.
         log: Takes each epoch's point of the learning curve.
+        checkpoint: Where to go on from, and to write to; None for neither.
+        bfloat16: Whether training's matrix products are in bfloat16.
+        compile: Whether to compile the method's modules.
     """
 
     method: Method
@@ -83,205 +95,144 @@ class Training:
     config: RunnerConfig
     seed: int
     log: Callable[[CurvePoint], None]
+    checkpoint: Checkpoint | None = None
+    bfloat16: bool = False
+    compile: bool = False
 
 
 def fit(training: Training) -> Fit:
     """Train every stage; each starts from the best epoch, on val, of the one before.
 
+    With a checkpoint it goes on where an earlier call was interrupted, and ends with the same
+    numbers. Within a process group it is one of several ranks, each with a part of every batch.
+
     Raises:
-        MethodError: The method breaks its contract: nothing to train, a wrong shape, a NaN.
+        MeidBenchError: The method breaks its contract (nothing to train, a wrong shape, a NaN),
+            or the checkpoint is damaged.
     """
-    outcome = Fit()
-    for number, stage in enumerate(training.method.stages()):
-        fit_stage(training, stage, number, outcome)
-        training.method.load_state_dict(outcome.best)
+    method = training.method
+    if ranks.size() > 1:
+        normalise_over_ranks(method)
+    if training.compile:
+        for module in method.children():
+            module.compile()
+    outcome, stage_number, epoch, optimiser = resume(training)
+    stages = method.stages()
+    for number, stage in enumerate(stages[stage_number:], start=stage_number):
+        method.begin_stage(stage)
+        fit_stage(training, stage, number, outcome, epoch, optimiser)
+        method.load_state_dict(outcome.best)
+        epoch, optimiser = 0, {}
+    method.begin_stage(stages[-1])  # where all stages were done before
     return outcome
 
 
-def fit_stage(training: Training, stage: Stage, number: int, outcome: Fit) -> None:
-    """Train one stage, and leave its best and last states in `outcome`."""
-    method = training.method
-    method.begin_stage(stage)
-    optimiser = torch.optim.Adam(select_trainable(method, stage), lr=stage.lr)
+def fit_stage(
+    training: Training, stage: Stage, number: int, outcome: Fit, start: int, optimiser: State
+) -> None:
+    """Train one stage from epoch `start` on, and leave its best and last states in `outcome`."""
+    method, config = training.method, training.config
+    stepper = Stepper(method, stage, training.train.device, config.clip, training.bfloat16)
+    load_optimiser(stepper.optimiser, optimiser)
     sampler = EpochSampler(training.train.labels, stage.sampler)
-    best_epoch, best_map = -1, -np.inf
-    for epoch in range(stage.epochs):
-        lr = learning_rate(stage, epoch)
-        for group in optimiser.param_groups:
-            group["lr"] = lr
-        loss = train_epoch(training, stage, number, epoch, sampler, optimiser)
-        scores = training.val_scores(predict(method, training.val, training.config.batch))
-        outcome.diagnostics = diagnose(training, stage)
-        training.log(CurvePoint(stage.name, epoch, lr, loss, scores, outcome.diagnostics))
-        if (scores["overall"] or 0.0) > best_map:
-            best_epoch, best_map = epoch, scores["overall"] or 0.0
-            outcome.best = snapshot(method)
+    for epoch in range(start, stage.epochs):
+        stepper.set_rate(learning_rate(stage, epoch))
+        draws = sampler.draw(training.seed, number, epoch)
+        generator = seeded(training.seed, number, epoch, training.train.device)
+        loss = train_epoch(
+            stepper, training.train, draws, generator, epoch, config.batch, config.training_frames
+        )
+        evaluate(training, stage, epoch, loss, outcome)
+        last = epoch + 1 == stage.epochs
+        if not last and training.checkpoint is not None and training.checkpoint.due():
+            here = {"model": snapshot(method), "optimiser": optimiser_tensors(stepper.optimiser)}
+            save(training.checkpoint, outcome, number, epoch + 1, here)
     outcome.last = snapshot(method)
-    outcome.stages.append(StageResult(stage.name, stage.epochs, best_epoch, best_map))
+    outcome.stages.append(
+        StageResult(stage.name, stage.epochs, outcome.best_epoch, outcome.best_map)
+    )
     outcome.warnings += alarms(method, stage, outcome.diagnostics)
+    outcome.best_epoch, outcome.best_map = -1, 0.0
+    if training.checkpoint is not None:
+        save(training.checkpoint, outcome, number + 1, 0, {"last": outcome.last})
+
+
+def evaluate(training: Training, stage: Stage, epoch: int, loss: float, outcome: Fit) -> None:
+    """Score val after an epoch, log it, and keep the state where it is the best so far."""
+    method, config = training.method, training.config
+    found = predict(method, training.val, config.batch)
+    # Scored once: every rank's threads would sort the same numbers on the same cores.
+    scores = ranks.from_first(training.val_scores(found) if ranks.rank() == 0 else {})
+    outcome.diagnostics = diagnose(
+        method, stage, training.train, config.batch, config.training_frames, training.seed
+    )
+    lr = learning_rate(stage, epoch)
+    point = CurvePoint(stage.name, epoch, lr, loss, scores, outcome.diagnostics)
+    outcome.curve.append(point)
+    training.log(point)
+    overall = scores["overall"] or 0.0
+    if outcome.best_epoch < 0 or overall > outcome.best_map:
+        outcome.best_epoch, outcome.best_map = epoch, overall
+        outcome.best = snapshot(method)
+
+
+def resume(training: Training) -> tuple[Fit, int, int, State]:
+    """What was done before: the outcome so far, the stage and epoch to go on with, the optimiser.
+
+    Raises:
+        DataError: The checkpoint is damaged, or of another network.
+    """
+    checkpoint = training.checkpoint
+    progress = None if checkpoint is None else checkpoint.progress()
+    if checkpoint is None or progress is None:
+        return Fit(), 0, 0, {}
+    tensors = checkpoint.tensors()
+    outcome = Fit(
+        stages=list(progress.stages),
+        best=tensors["best"],
+        last=tensors.get("last", {}),
+        best_epoch=progress.best_epoch,
+        best_map=progress.best_map,
+        diagnostics=dict(progress.diagnostics),
+        warnings=list(progress.warnings),
+        curve=list(progress.curve),
+    )
+    try:
+        training.method.load_state_dict(tensors.get("model", outcome.best))
+    except RuntimeError as error:
+        raise checkpoint.damaged(error) from error
+    if progress.made_with != checkpoint.made_with:
+        outcome.warnings.append(
+            f"The first {len(outcome.curve)} epochs were computed with {progress.made_with}, the "
+            f"rest with {checkpoint.made_with}: neither alone gives these numbers"
+        )
+    return outcome, progress.stage, progress.epoch, tensors.get("optimiser", {})
+
+
+def save(
+    checkpoint: Checkpoint, outcome: Fit, stage: int, epoch: int, tensors: Mapping[str, State]
+) -> None:
+    """Write where to go on: at `epoch` of stage number `stage`; the first rank does."""
+    if ranks.rank() > 0:
+        return
+    progress = Progress(
+        stage=stage,
+        epoch=epoch,
+        best_epoch=outcome.best_epoch,
+        best_map=outcome.best_map,
+        stages=tuple(outcome.stages),
+        diagnostics=outcome.diagnostics,
+        warnings=tuple(outcome.warnings),
+        curve=tuple(outcome.curve),
+        made_with=checkpoint.made_with,
+    )
+    checkpoint.save(progress, {"best": outcome.best, **tensors})
 
 
 def learning_rate(stage: Stage, epoch: int) -> float:
     """The rate of an epoch: ten times lower from each milestone on."""
     rate: float = stage.lr * 0.1 ** bisect_right(stage.milestones, epoch)
     return rate
-
-
-def select_trainable(method: Method, stage: Stage) -> list[nn.Parameter]:
-    """Let exactly the stage's parameters take gradients, and return them.
-
-    Raises:
-        MethodError: There are none.
-    """
-    chosen = list(method.trainable(stage))
-    if not chosen:
-        raise MethodError(
-            f"{type(method).__name__} has no trainable parameter in stage {stage.name!r}"
-        )
-    wanted = {id(parameter) for parameter in chosen}
-    for parameter in method.parameters():
-        parameter.requires_grad_(id(parameter) in wanted)
-    return chosen
-
-
-def training_mode(method: Method) -> None:
-    """Training mode, except for modules whose parameters are all frozen.
-
-    A frozen expert must not change at all: no dropout, no running statistics.
-    """
-    method.train()
-    for module in method.modules():
-        own = list(module.parameters())
-        if own and not any(parameter.requires_grad for parameter in own):
-            module.eval()
-
-
-def train_epoch(
-    training: Training,
-    stage: Stage,
-    number: int,
-    epoch: int,
-    sampler: EpochSampler,
-    optimiser: torch.optim.Optimizer,
-) -> float:
-    """One pass over an epoch's draws; returns the mean loss.
-
-    Raises:
-        MethodError: The loss is no scalar or not finite.
-    """
-    method, train, config = training.method, training.train, training.config
-    draws = sampler.draw(training.seed, number, epoch)
-    generator = seeded(training.seed, number, epoch, train.device)
-    parameters = [p for group in optimiser.param_groups for p in group["params"]]
-    wants_ap = type(method).end_epoch is not Method.end_epoch
-    seen: list[Tensor] = []
-    total = torch.zeros((), device=train.device)
-    training_mode(method)
-    steps = batches(len(draws.index), config.batch)
-    for part in steps:
-        batch = make_batch(train, draws.index[part], generator, config.training_frames)
-        if draws.picked is not None:
-            batch.picked = torch.from_numpy(draws.picked[part]).to(train.device)
-        if wants_ap:
-            seen.append(_quiet_scores(method, batch.features))
-        loss = method.loss(batch, stage, epoch)
-        if loss.ndim:
-            raise MethodError(
-                f"{type(method).__name__}.loss returned a tensor of shape {tuple(loss.shape)}; "
-                "expected a scalar"
-            )
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(parameters, config.clip)
-        optimiser.step()
-        total += loss.detach()
-    mean = float(total) / len(steps)
-    if not np.isfinite(mean):
-        raise MethodError(
-            f"{type(method).__name__}: the loss is {mean} in stage {stage.name!r}, epoch {epoch}; "
-            "try a lower learning rate (--set lr=...)"
-        )
-    if wants_ap:
-        ap = average_precision(torch.cat(seen).cpu().numpy(), train.labels[draws.index])
-        method.end_epoch(stage, epoch, torch.from_numpy(ap).float().to(train.device))
-    return mean
-
-
-def seeded(seed: int, stage: int, epoch: int, device: torch.device) -> torch.Generator:
-    """A generator for one epoch; torch's own (dropout) is seeded alike.
-
-    Every epoch starts from its own numbers, so that a resumed run draws what it would have drawn.
-    """
-    words = np.random.SeedSequence([seed, stage, epoch]).generate_state(2, np.uint64)
-    torch.manual_seed(int(words[0]) >> 1)
-    return torch.Generator(device).manual_seed(int(words[1]) >> 1)
-
-
-def make_batch(
-    train: Examples,
-    index: NDArray[np.int64],
-    generator: torch.Generator,
-    training_frames: int | None,
-) -> Batch:
-    """The videos at `index` as a batch, with the frames that a step sees."""
-    features = draw_frames(train.frames_of(index), training_frames, generator)
-    return Batch(features, train.labels_of(index), None, generator)
-
-
-@torch.no_grad()
-def _quiet_scores(method: Method, features: Tensor) -> Tensor:
-    """Probabilities (B, C) in eval mode, leaving the method as it was."""
-    method.eval()
-    scores: Tensor = method(features).float().sigmoid()
-    training_mode(method)
-    return scores
-
-
-@torch.no_grad()
-def predict(method: Method, examples: Examples, batch: int) -> NDArray[np.float32]:
-    """Probabilities of every video, (N, C) float32.
-
-    Raises:
-        MethodError: The method's logits have a wrong shape or are not finite.
-    """
-    method.eval()
-    classes = examples.labels.shape[1]
-    parts = []
-    for index in in_order(len(examples), batch):
-        logits = method(examples.frames_of(index))
-        if logits.shape != (len(index), classes):
-            raise MethodError(
-                f"{type(method).__name__} returned logits of shape {tuple(logits.shape)}; "
-                f"expected {(len(index), classes)}, videos by classes"
-            )
-        parts.append(logits.float().sigmoid())
-    scores: NDArray[np.float32] = torch.cat(parts).cpu().numpy()
-    if not np.isfinite(scores).all():
-        raise MethodError(f"{type(method).__name__} returned logits that are not finite")
-    return scores
-
-
-def diagnose(training: Training, stage: Stage) -> dict[str, float | None]:
-    """The method's measurements of itself, in eval mode, on the same first videos each epoch."""
-    method, train, config = training.method, training.train, training.config
-    if type(method).diagnostics is Method.diagnostics:
-        return {}
-    method.eval()
-    index = np.arange(min(config.batch, len(train)))
-    generator = torch.Generator(train.device).manual_seed(training.seed)
-    batch = make_batch(train, index, generator, config.training_frames)
-    values = method.diagnostics(batch, stage)
-    return {name: value if np.isfinite(value) else None for name, value in values.items()}
-
-
-def alarms(method: Method, stage: Stage, diagnostics: Mapping[str, float | None]) -> list[str]:
-    """What the last measurements of a stage warn of, sentences."""
-    raised = []
-    for name, alarm in method.alarms.items():
-        value = diagnostics.get(name)
-        if value is not None and not alarm.low <= value <= alarm.high:
-            raised.append(f"Stage {stage.name!r}: {alarm.meaning} ({name} = {value:.3g})")
-    return raised
 
 
 def point_scores(

@@ -1,0 +1,35 @@
+"""Diagnostics: what a method measures of itself each epoch, and what that warns of."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+
+from meid_bench.data import Examples, draw_frames
+from meid_bench.method import Batch, Method, Stage
+
+
+def diagnose(
+    method: Method, stage: Stage, train: Examples, batch: int, frames: int | None, seed: int
+) -> dict[str, float | None]:
+    """The method's measurements of itself, in eval mode, on the same first videos each epoch."""
+    if type(method).diagnostics is Method.diagnostics:
+        return {}
+    method.eval()
+    features, labels = train.some(np.arange(min(batch, len(train))))
+    generator = torch.Generator(train.device).manual_seed(seed)
+    first = Batch(features, labels, None, generator)
+    if frames is not None:
+        first.features = draw_frames(features, frames, first.uniform(features.shape[1]))
+    values = method.diagnostics(first, stage)
+    return {name: value if np.isfinite(value) else None for name, value in values.items()}
+
+
+def alarms(method: Method, stage: Stage, diagnostics: Mapping[str, float | None]) -> list[str]:
+    """What the last measurements of a stage warn of, sentences."""
+    raised = []
+    for name, alarm in method.alarms.items():
+        value = diagnostics.get(name)
+        if value is not None and not alarm.low <= value <= alarm.high:
+            raised.append(f"Stage {stage.name!r}: {alarm.meaning} ({name} = {value:.3g})")
+    return raised
