@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from meid_bench.errors import DataError
 from meid_bench.video import DecodedFrames, Keep, frame_indices
 
 # A stream of which this much is missing at its end was cut; less may be a rounding of a header.
-CUT_SECONDS, CUT_SHARE = 1.0, 0.1
+CUT_SECONDS, CUT_SHARE = 0.5, 0.1
 # With temporal layers, frames that are no reference in their layer are one in the next.
 LAYERED_CODECS = {"hevc", "vvc"}
 PASSES = 3
@@ -54,14 +54,16 @@ def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
         raise DataError("the file is empty")
     try:
         # A text file may be a playlist: it must not reach the network.
-        container = av.open(os.fspath(path), options={"protocol_whitelist": "file"})
+        container = av.open(
+            os.fspath(path), options={"protocol_whitelist": "file"}, metadata_errors="replace"
+        )
     except (av.error.FFmpegError, OSError, ValueError) as error:
         raise DataError(f"no video file, or cut off ({_reason(error)})") from error
     with container:
         stream = container.streams.best("video")
         if stream is None or stream.disposition & av.stream.Disposition.attached_pic:
             kinds = sorted({stream.type for stream in container.streams})
-            raise DataError(f"no video stream, only {', '.join(kinds) or 'nothing'}")
+            raise DataError(f"no video stream, only {', '.join(kinds)}" if kinds else "no stream")
         if stream.codec_context is None:
             raise DataError("its codec is unknown to this FFmpeg")
         stream.codec_context.thread_count = 1
@@ -78,18 +80,23 @@ class _Scan:
 
     def __init__(self, path: Path) -> None:
         shown: list[int | None] = []
+        corrupt = False  # The last packet.
+        sound = True
         end = 0
         with _opened(path) as (container, stream):
             for packet in _packets(container, stream):
-                if packet.is_corrupt:
-                    raise DataError("the file is cut off or damaged: a packet is incomplete")
+                corrupt = packet.is_corrupt
+                sound = sound and not corrupt
                 if not packet.is_discard:
                     shown.append(packet.pts)
-                    end = max(end, (packet.pts or 0) + (packet.duration or 0))
-            _refuse_cut(container, stream, end)
+                    start = packet.dts if packet.pts is None else packet.pts
+                    end = max(end, (start or 0) + (packet.duration or 0))
+            if corrupt:
+                raise DataError("the file is cut off: its last packet is incomplete")
+            _refuse_cut(stream, end)
             layered = stream.codec_context.name in LAYERED_CODECS
         known = sorted(pts for pts in shown if pts is not None)
-        reliable = len(set(known)) == len(shown) and bool(shown) and not layered
+        reliable = len(set(known)) == len(shown) and bool(shown) and sound and not layered
         self.packets = len(shown)
         self.timestamps = known if reliable else None
 
@@ -104,7 +111,7 @@ def _packets(container: Any, stream: Any) -> Iterator[Any]:
         raise DataError(f"the file is cut off or damaged ({_reason(error)})") from error
 
 
-def _refuse_cut(container: Any, stream: Any, end: int) -> None:
+def _refuse_cut(stream: Any, end: int) -> None:
     """Refuse a file that ends long before its own header says it should."""
     if stream.duration is not None:
         promised = float(stream.duration * stream.time_base)
@@ -113,8 +120,10 @@ def _refuse_cut(container: Any, stream: Any, end: int) -> None:
         promised = int(hours) * 3600 + int(minutes) * 60 + float(seconds)
     else:
         return
+    # Some containers do not say how long the last frame lasts.
+    last = 1 / float(stream.average_rate or 25)
     found = float((end - (stream.start_time or 0)) * stream.time_base)
-    if promised - found > max(CUT_SECONDS, CUT_SHARE * promised) and end > 0:
+    if end > 0 and promised - found - last > max(CUT_SECONDS, CUT_SHARE * promised):
         raise DataError(f"the file is cut off: it ends at {found:.1f} of {promised:.1f} seconds")
 
 
@@ -159,20 +168,24 @@ def _decode_needed(path: Path, timestamps: list[int], wanted: int, keep: Keep) -
         if missing:
             raise _UnsafeSkipError
         base = float(stream.time_base)
-    times = (np.asarray(timestamps, dtype=np.int64) - timestamps[0]).astype(np.float64) * base
-    return DecodedFrames(index, times[index], len(timestamps), 0)
+    return DecodedFrames(index, _seconds(timestamps, base)[index], len(timestamps), 0)
+
+
+def _seconds(ticks: list[int], time_base: float) -> NDArray[np.float64]:
+    """Timestamps as seconds from the first."""
+    return (np.asarray(ticks, dtype=np.int64) - ticks[0]).astype(np.float64) * time_base
 
 
 def _decode_all(path: Path, guess: int, wanted: int, keep: Keep) -> DecodedFrames:
     """Decode every frame; again, where there were not as many as guessed, since n decides."""
     for _ in range(PASSES):
         decoded = _decode_in_turn(path, frame_indices(max(guess, 1), wanted), keep)
-        count = len(decoded.times)
+        count = len(decoded.ticks)
         if not count:
             raise DataError(decoded.reason or "no frame can be decoded")
         if count == guess:
             index = frame_indices(count, wanted)
-            times = np.asarray(decoded.times)[index] - decoded.times[0]
+            times = _seconds(decoded.ticks, decoded.time_base)[index]
             return DecodedFrames(index, times, count, decoded.damaged)
         guess = count
     raise DataError(f"decodes to another number of frames each time, last {guess}")
@@ -180,9 +193,10 @@ def _decode_all(path: Path, guess: int, wanted: int, keep: Keep) -> DecodedFrame
 
 @dataclass
 class _Sequence:
-    """One pass over a video: each frame's time in seconds, how many are damaged, and why."""
+    """One pass over a video: each frame's time in ticks, how many are damaged, and why."""
 
-    times: list[float]
+    time_base: float
+    ticks: list[int] = field(default_factory=list)
     damaged: int = 0
     reason: str = ""
 
@@ -190,9 +204,9 @@ class _Sequence:
 def _decode_in_turn(path: Path, index: NDArray[np.int64], keep: Keep) -> _Sequence:
     numbers = {int(frame): number for number, frame in enumerate(np.unique(index))}
     frames = _Frames()
-    seen = _Sequence([])
     with _opened(path) as (container, stream):
-        interval = 1 / float(stream.average_rate or 25)
+        seen = _Sequence(float(stream.time_base))
+        interval = round(1 / (stream.average_rate or 25) / stream.time_base)
         for packet in chain(_packets(container, stream), [None]):
             try:
                 decoded = stream.codec_context.decode(packet)
@@ -202,11 +216,10 @@ def _decode_in_turn(path: Path, index: NDArray[np.int64], keep: Keep) -> _Sequen
                 continue
             for frame in decoded:
                 seen.damaged += bool(frame.is_corrupt)
-                if len(seen.times) in numbers:
-                    keep(numbers[len(seen.times)], frames.rgb(frame))
-                after = seen.times[-1] + interval if seen.times else 0.0
-                known = frame.pts is not None
-                seen.times.append(float(frame.pts * stream.time_base) if known else after)
+                if len(seen.ticks) in numbers:
+                    keep(numbers[len(seen.ticks)], frames.rgb(frame))
+                after = seen.ticks[-1] + interval if seen.ticks else 0
+                seen.ticks.append(after if frame.pts is None else frame.pts)
     return seen
 
 
