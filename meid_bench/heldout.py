@@ -114,6 +114,10 @@ def hold_out(
     least = np.array([min_positives[side] for side in SIDES])
     best: dict[str, list[Annotation]] = {side: [] for side in SIDES}
     least_lacking: int | None = None
+    # What the pool itself lacks, however it is divided: nothing is gained below that.
+    totals = label_matrix(videos, num_classes).sum(axis=0, dtype=np.int64)
+    unavoidable = max(int(need.sum()) - len(videos), 0)
+    unavoidable += int(np.maximum(least.sum() - totals, 0).sum())
     for attempt in range(_ATTEMPTS):
         ordered = order(videos, attempt)
         pool = _pool(ordered, num_classes)
@@ -121,7 +125,7 @@ def hold_out(
         sides, lacking = _pick(pool, ordered, num_classes, on_val, need, least)
         if least_lacking is None or lacking < least_lacking:
             best, least_lacking = sides, lacking
-        if lacking == 0:
+        if lacking <= unavoidable:
             break
     return best
 

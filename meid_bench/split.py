@@ -6,7 +6,7 @@ version of every library, gives the same lists.
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -18,7 +18,7 @@ from meid_bench.benchmark import SPLITS
 from meid_bench.heldout import hold_out, label_matrix
 from meid_bench.longtail import GROUPS, class_counts
 from meid_bench.swap import Ranges, choose
-from meid_bench.targets import KEYS, Targets, Tau, printed, shortfalls
+from meid_bench.targets import KEYS, Targets, Tau, printed, shortfalls, train_shortfalls
 
 _EXTREMES = 3  # pairs of largest and smallest count that are tried
 _ORDERS = 2  # orders that each of them is tried in
@@ -79,24 +79,36 @@ def make_split(
     splits = hold_out(test_pool, num_classes, targets.sizes, targets.min_positives, order)
     allowed = _apart(train_pool, [*splits["val"], *splits["test"]], targets.sizes["train"])
     full = class_counts((video.labels for video in train_pool), num_classes)
-    best, fewest = dict(splits, train=[]), None
+    splits["train"], tau = _best_train(order, allowed, full, targets)
+    return SplitResult(
+        **{name: tuple(sorted(video.id for video in splits[name])) for name in SPLITS},
+        missed=tuple(shortfalls(splits, full, targets)),
+        tau=float(tau),
+    )
+
+
+def _best_train(
+    order: Callable[[Sequence[Annotation], int], list[Annotation]],
+    allowed: Sequence[Annotation],
+    full: NDArray[np.int64],
+    targets: Targets,
+) -> tuple[list[Annotation], Tau]:
+    """The training videos of the first attempt that misses nothing, or that misses least."""
+    best: list[Annotation] = []
+    tau, fewest = Tau.of(np.zeros_like(full), full), None
+    size = min(targets.sizes["train"], len(allowed))
     for top, bottom, attempt in _attempts(full, targets):
         videos = order(allowed, attempt)
-        labels = label_matrix(videos, num_classes)
-        ranges = _ranges(full, targets, top, bottom)
-        chosen = choose(labels, min(targets.sizes["train"], len(videos)), ranges)
-        trial = dict(splits, train=[videos[i] for i in np.flatnonzero(chosen)])
-        missed = len(shortfalls(trial, full, targets))
+        labels = label_matrix(videos, len(full))
+        chosen = choose(labels, size, _ranges(full, targets, top, bottom))
+        counts = labels[chosen].sum(axis=0, dtype=np.int64)
+        missed = len(train_shortfalls(counts, size, full, targets))
         if fewest is None or missed < fewest:
-            best, fewest = trial, missed
+            best = [videos[i] for i in np.flatnonzero(chosen)]
+            tau, fewest = Tau.of(counts, full), missed
         if missed == 0:
             break
-    counts = class_counts((video.labels for video in best["train"]), num_classes)
-    return SplitResult(
-        **{name: tuple(sorted(video.id for video in best[name])) for name in SPLITS},
-        missed=tuple(shortfalls(best, full, targets)),
-        tau=float(Tau.of(counts, full)),
-    )
+    return best, tau
 
 
 def _hash(seed: str, attempt: int, video: Annotation) -> tuple[bytes, str]:

@@ -143,7 +143,7 @@ def shortfalls(
     }
     return [
         *_sizes(splits, targets),
-        *_train(counts["train"], len(splits["train"]), pool_counts, targets),
+        *train_shortfalls(counts["train"], len(splits["train"]), pool_counts, targets),
         *_positives(counts, targets),
         *_shared(splits),
     ]
@@ -157,9 +157,10 @@ def _sizes(splits: Mapping[str, Sequence[Annotation]], targets: Targets) -> list
     ]
 
 
-def _train(
+def train_shortfalls(
     counts: NDArray[np.int64], size: int, pool_counts: NDArray[np.int64], targets: Targets
 ) -> list[str]:
+    """Name every target that the class counts (C,) of `size` training videos miss."""
     missed = []
     for group, classes in targets.bins.groups(counts).items():
         if len(classes) != targets.groups[group]:
