@@ -6,8 +6,8 @@ from typing import Any
 
 from meid_bench.errors import SettingError
 from meid_bench.progress import Progress
+from meid_bench.request import Plan
 from meid_bench.results import CurvePoint
-from meid_bench.run import Plan
 
 
 @contextmanager
@@ -26,7 +26,9 @@ def curve_log(plan: Plan, tensorboard: bool = False) -> Iterator[Callable[[Curve
         return
     with ExitStack() as stack:
         writer = stack.enter_context(_writer(plan)) if tensorboard else None
-        bar = stack.enter_context(Progress(plan.epochs, _label(plan), "epochs"))
+        bar = stack.enter_context(
+            Progress(plan.epochs * max(len(plan.grid), 1), _label(plan), "epochs")
+        )
 
         def log(point: CurvePoint) -> None:
             loss = "not finite" if point.loss is None else f"{point.loss:.4f}"

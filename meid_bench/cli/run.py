@@ -56,7 +56,7 @@ def run(
     from meid_bench.config import parse_assignments
     from meid_bench.curves import curve_log
     from meid_bench.device import choose_device, describe
-    from meid_bench.run import Request, plan
+    from meid_bench.request import Request, plan
     from meid_bench.run import run as run_plan
 
     request = Request(
