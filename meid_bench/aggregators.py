@@ -184,7 +184,7 @@ class NeXtVLAD(nn.Module):
         assignment = per_frame(self.assign_norm, self.assign(x))
         assignment = assignment.view(batch, frames * self.groups, self.clusters).softmax(-1)
         assignment = assignment * attention
-        grouped = x.view(batch, frames * self.groups, -1)
+        grouped = x.view(batch, frames * self.groups, self.centres.shape[1])
         vlad = assignment.transpose(1, 2) @ grouped
         vlad = vlad - assignment.sum(1).unsqueeze(-1) * self.centres
         vlad = self.vlad_norm(F.normalize(vlad, dim=2).flatten(1))

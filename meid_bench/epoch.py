@@ -59,7 +59,8 @@ class Stepper:
         # A rank without a video takes part in the sums; its own mean is 0 / 0.
         share = loss.detach() if len(batch) else loss.new_zeros(())
         self.optimiser.zero_grad(set_to_none=True)
-        (loss * ranks.size()).backward()  # DistributedDataParallel takes the mean over ranks
+        loss = loss * ranks.size()  # DistributedDataParallel takes the mean over ranks
+        loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.parameters, self.clip)
         self.optimiser.step()
         return share
