@@ -102,9 +102,6 @@ class RangeFile(io.RawIOBase):
 
     def _drop(self) -> None:
         if self._stream is not None:
-            # A few bytes read to their end keep the connection, which a new one costs more than.
-            if (self._stream.end or 0) - self._stream.position <= SKIP:
-                _read_all(self._stream)
             self._stream.close()
             self._stream = None
 
@@ -115,7 +112,3 @@ def _read(stream: Stream, size: int) -> bytes:
         parts.append(part)
         size -= len(part)
     return b"".join(parts)
-
-
-def _read_all(stream: Stream) -> bytes:
-    return _read(stream, (stream.end or 0) - stream.position)

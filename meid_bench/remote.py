@@ -2,6 +2,7 @@
 
 import re
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 
@@ -16,7 +17,11 @@ FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0
 CONNECT_SECONDS, READ_SECONDS = 15, 60
 # A cut connection loses what it had read of a block.
 BLOCK = 1 << 16
+# As little left of an answer is read to its end: that keeps the connection.
+CHEAPER = 1 << 14
 PASSING = {408, 425, 429, 500, 502, 503, 504}
+# Ways in which a request or its answer may fail and the next one may not.
+_FAILURES = (requests.RequestException, urllib3.exceptions.HTTPError, OSError)
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
 
 
@@ -201,8 +206,8 @@ class Stream:
                 data: bytes = self._response.raw.read(min(size, BLOCK))
                 if not data and self.end is not None and self.position < self.end:
                     raise OSError(f"{self.end - self.position} bytes did not come")
-            except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-                self.close()
+            except _FAILURES as error:
+                self._drop()
                 self._failures += 1
                 self._remote.wait(self._failures, error)
                 continue
@@ -212,7 +217,15 @@ class Stream:
             return data
 
     def close(self) -> None:
-        """Give the connection back; what was not read is dropped with it."""
+        """Give the connection back, or drop it where much of the answer was not read."""
+        if self._response is None:
+            return
+        if self.end is not None and 0 < self.end - self.position <= CHEAPER:
+            with suppress(*_FAILURES):
+                self._remote.count(len(self._response.raw.read(CHEAPER)))
+        self._drop()
+
+    def _drop(self) -> None:
         if self._response is not None:
             self._response.close()
             self._response = None
