@@ -124,21 +124,23 @@ def _cells(row: Row, rank: int) -> dict[str, str]:
 def _named(
     rank: str, name: str, scores: Mapping[str, Spread], names: Mapping[str, str] | None = None
 ) -> dict[str, str]:
-    numbers = dict.fromkeys(MEASURES, "") | {k: _number(v) for k, v in scores.items()}
+    numbers = dict.fromkeys(MEASURES, "") | {k: spread_text(v) for k, v in scores.items()}
     return {"rank": rank, "method": name, **(names or {"aggregator": "", "preset": ""}), **numbers}
 
 
-def _number(value: Spread) -> str:
+def spread_text(value: Spread) -> str:
+    """Mean and deviation, for example "0.151 ± 0.003"."""
     return f"{value.mean:.3f}" + ("" if value.std is None else f" ± {value.std:.3f}")
 
 
 def _published_cells(row: PublishedRow) -> dict[str, str]:
     numbers = {measure: f"{getattr(row, measure):.3f}" for measure in MEASURES}
     names = {"method": row.method, "encoder": row.encoder, "aggregator": row.aggregator or ""}
-    return {**names, **numbers, "source": _where(row), "notes": row.note or ""}
+    return {**names, **numbers, "source": where_published(row), "notes": row.note or ""}
 
 
-def _where(row: PublishedRow) -> str:
+def where_published(row: PublishedRow) -> str:
+    """Which table a published row is from."""
     return "VideoLT's model zoo" if row.table == "zoo" else f"MEID, Table {row.table}"
 
 
@@ -171,7 +173,7 @@ def _line(section: Section, rank: int, row: Row) -> dict[str, Any]:
 
 def _published_line(row: PublishedRow, board: Board) -> dict[str, Any]:
     assert board.benchmark.published is not None
-    notes = (_where(row), caution(board.benchmark.published), row.note)
+    notes = (where_published(row), caution(board.benchmark.published), row.note)
     return {
         "kind": PUBLISHED,
         "method": row.method,

@@ -115,7 +115,10 @@ class Board:
 
 
 def make_board(
-    records: Mapping[Path, Result], benchmark: Benchmark, problems: Sequence[str] = ()
+    records: Mapping[Path, Result],
+    benchmark: Benchmark,
+    problems: Sequence[str] = (),
+    quick: bool = False,
 ) -> Board:
     """The board of a benchmark, from records alone.
 
@@ -123,10 +126,11 @@ def make_board(
         records: Run folder to record.
         benchmark: Every record of another benchmark, or of another fingerprint, is left out.
         problems: Sentences about records that could not be read.
+        quick: Show quick records alone, as what they are, in place of the board.
     """
     left_out = list(problems)
     kept: dict[str, dict[Path, Result]] = {}
-    quick = 0
+    others = 0
     for folder, record in _latest(records, left_out).items():
         if (record.benchmark, record.benchmark_fingerprint) != (
             benchmark.name,
@@ -137,15 +141,19 @@ def make_board(
                 f"{record.benchmark_fingerprint[:8]}, this board's is {benchmark.name} "
                 f"{benchmark.fingerprint[:8]}; it is left out"
             )
-        elif record.quick:
-            quick += 1
+        elif record.quick != quick:
+            others += 1
         else:
             kept.setdefault(_row_key(record), {})[folder] = record
-    if quick:
-        left_out.append(f"{quick} quick records are never on the board")
+    if others:
+        left_out.append(
+            f"{others} records of full length are not shown among quick ones"
+            if quick
+            else f"{others} quick records are never on the board"
+        )
     rows = _name_variants([_row(runs) for runs in kept.values()])
     return Board(
-        title=benchmark.title,
+        title=f"{benchmark.title}: quick runs, a shortened schedule" if quick else benchmark.title,
         benchmark=benchmark,
         sections=_sections(rows),
         chance=group_means(chance(benchmark.labels("test")), benchmark.groups),
@@ -231,6 +239,7 @@ def _marks(records: Sequence[Result]) -> tuple[str, ...]:
     features = record.features
     missing = {split: len(ids) for split, ids in record.missing.items() if ids}
     conditions = {
+        "quick": record.quick,
         "submission": record.source == "submission",
         "untrained encoder": features is not None and features.untrained,
         "imported features": features is not None and features.imported,

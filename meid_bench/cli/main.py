@@ -16,8 +16,11 @@ COMMANDS: dict[str, str] = {
     "extract": "meid_bench.cli.extract:extract",
     "verify": "meid_bench.cli.extract:verify",
     "run": "meid_bench.cli.run:run",
+    "methods": "meid_bench.cli.methods:methods",
+    "check": "meid_bench.cli.methods:check",
     "leaderboard": "meid_bench.cli.leaderboard:leaderboard",
     "evaluate": "meid_bench.cli.leaderboard:evaluate",
+    "report": "meid_bench.cli.report:report",
 }
 
 
