@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from meid_bench.aggregators import AGGREGATORS, aggregator_maker
+from meid_bench.aggregators import aggregator_maker, find_aggregator
 from meid_bench.config import changed
 from meid_bench.epoch import select_trainable, training_mode
 from meid_bench.errors import MeidBenchError, MethodError
@@ -41,6 +41,7 @@ def check_method(kind: type[Method], aggregator: str = "nextvlad") -> list[Claus
     Raises:
         SettingError: There is no such aggregator.
     """
+    find_aggregator(aggregator)
     subject = Subject(kind, aggregator)
     return [Clause(name, _problem(clause, subject)) for name, clause in CLAUSES.items()]
 
@@ -65,7 +66,7 @@ class Subject:
     def build(self, seed: int = 0, **settings: object) -> Method:
         """The method with fresh weights."""
         torch.manual_seed(seed)
-        config = AGGREGATORS[self.aggregator].Config()
+        config = find_aggregator(self.aggregator).Config()
         if self.aggregator != "nonlinear":  # the sizes of real features would take minutes here
             config = changed(config, {"clusters": 4, "hidden": 16})
         make = aggregator_maker(self.aggregator, config)
