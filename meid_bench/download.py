@@ -12,10 +12,12 @@ from meid_bench.disk import check_space, named_when_full
 from meid_bench.errors import DataError
 from meid_bench.paths import write_text
 from meid_bench.progress import Progress
-from meid_bench.remote import PATIENCE, ChangedError, NoRangesError, Remote, Version
+from meid_bench.remote import ChangedError, NoRangesError, Remote, Version
 from meid_bench.schema import decode
 
 BLOCK = 1 << 16
+# How often a file that cannot be continued is begun anew.
+ATTEMPTS = 8
 # Hashing less than this is done before a bar could be read.
 QUIET = 256 << 20
 
@@ -41,7 +43,7 @@ def download(url: str, path: Path, size: int | None = None, sha256: str | None =
         return verify(path, size, sha256)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.part")
-    for attempt in range(PATIENCE):
+    for attempt in range(ATTEMPTS):
         try:
             version = _fetch(url, part, size)
             break
@@ -50,9 +52,9 @@ def download(url: str, path: Path, size: int | None = None, sha256: str | None =
             # only ever starts at the beginning.
             log.warning("%s; starting again", error)
             part.unlink(missing_ok=True)
-            if attempt == PATIENCE - 1:
+            if attempt == ATTEMPTS - 1:
                 raise DataError(
-                    f"{url} could not be read to its end in {PATIENCE} attempts; try another "
+                    f"{url} could not be read to its end in {ATTEMPTS} attempts; try another "
                     "time, or fetch it by other means and name its folder with --source"
                 ) from error
     try:

@@ -12,7 +12,7 @@ import urllib3
 from meid_bench.errors import DataError
 
 # Failures in a row without a byte in between; with the waits below it is two minutes of patience.
-PATIENCE = 8
+PATIENCE = 10
 FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0
 CONNECT_SECONDS, READ_SECONDS = 15, 60
 # A cut connection loses what it had read of a block.
@@ -90,7 +90,9 @@ class Remote:
         self._stop.set()
 
     def wait(self, failures: int, error: Exception) -> None:
-        """Wait before trying again, twice as long each time.
+        """Wait before trying again: not at all at first, then twice as long each time.
+
+        Where connections are cut now and then, waiting for each would cost more than they do.
 
         Raises:
             DataError: It failed too often, or the user wants to stop.
@@ -100,7 +102,8 @@ class Remote:
                 f"{self.url} failed {failures} times in a row ({_brief(error)}); check the "
                 "connection and run the same command again, it goes on where it stopped"
             ) from error
-        if self._stop.wait(min(FIRST_WAIT * 2 ** (failures - 1), LONGEST_WAIT)):
+        wait = 0.0 if failures == 1 else min(FIRST_WAIT * 2 ** (failures - 2), LONGEST_WAIT)
+        if self._stop.wait(wait):
             raise DataError(f"{self.url}: stopped") from error
 
     def request(self, start: int, end: int | None) -> requests.Response:

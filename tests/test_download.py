@@ -132,7 +132,7 @@ def test_a_server_without_ranges_is_read_from_the_start(
 def test_a_server_that_never_gets_to_the_end_is_given_up(
     url: str, shelf: Shelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(download, "PATIENCE", 3)
+    monkeypatch.setattr(download, "ATTEMPTS", 3)
     shelf.ranges, shelf.cut = False, 1
     with pytest.raises(DataError, match="could not be read to its end in 3 attempts"):
         download.download(url, tmp_path / "data.zip", len(BODY), SUM)
@@ -147,9 +147,7 @@ def test_a_busy_server_is_asked_again(url: str, shelf: Shelf, tmp_path: Path) ->
 
 def test_patience_ends(url: str, shelf: Shelf, tmp_path: Path) -> None:
     shelf.refuse = 1000
-    with pytest.raises(
-        DataError, match=r"failed 9 times in a row.*503.*run the same command"
-    ):
+    with pytest.raises(DataError, match=r"failed 11 times in a row.*503.*run the same command"):
         download.download(url, tmp_path / "data.zip", len(BODY), SUM)
 
 
