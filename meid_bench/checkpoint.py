@@ -118,6 +118,11 @@ class Checkpoint:
         )
 
 
+def checkpoint_of(folder: Path, minutes: float = 0.0, made_with: str = "") -> Checkpoint:
+    """The checkpoint of the run in a folder; the defaults do for reading it."""
+    return Checkpoint(folder / FILE, minutes, made_with)
+
+
 def optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
     """An optimiser's state, "<parameter number>.<name>" each; its settings are the stage's."""
     state: dict[int, dict[str, Any]] = optimiser.state_dict()["state"]

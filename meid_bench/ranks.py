@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
@@ -144,13 +144,12 @@ def gathered(values: Tensor, counts: Sequence[int]) -> Tensor:
     return rows
 
 
-def from_first(value: T) -> T:
-    """Rank 0's value, on every rank."""
-    if size() == 1:
-        return value
+def from_first(value: T | None) -> T:
+    """Rank 0's value, on every rank; what the others give does not matter."""
     box = [value]
-    dist.broadcast_object_list(box)
-    return box[0]
+    if size() > 1:
+        dist.broadcast_object_list(box)
+    return cast(T, box[0])
 
 
 class _Sum(torch.autograd.Function):

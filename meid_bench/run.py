@@ -1,65 +1,97 @@
 """Run: load -> fit -> predict -> score -> Result; one method, one seed."""
 
-import platform
-import subprocess
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from meid_bench import __version__
-from meid_bench.data import Examples, load_examples
-from meid_bench.device import describe
+from meid_bench import ranks
+from meid_bench.cache import Cache
+from meid_bench.checkpoint import checkpoint_of
+from meid_bench.curve_file import curve_file
+from meid_bench.data import Examples, feature_bytes, load_examples
 from meid_bench.errors import MethodError, SettingError
-from meid_bench.features import FeatureStore
+from meid_bench.execution import Execution, arithmetic, resolve_precision
 from meid_bench.method import Method
-from meid_bench.metrics import Metrics, evaluate_scores
+from meid_bench.metrics import evaluate_scores
 from meid_bench.model import build_method, save_model
 from meid_bench.predict import predict
+from meid_bench.ranks import find_ranks
+from meid_bench.record import Scored, environment, parameter_count, record_of
 from meid_bench.request import Plan
 from meid_bench.results import (
-    CURVE,
-    SCHEMA,
     CurvePoint,
-    Features,
     Result,
-    curve_line,
     load_result,
     save_result,
     save_scores,
 )
+from meid_bench.room import fitting_batch, no_room, with_room
 from meid_bench.train import Fit, Training, fit, point_scores
 from meid_bench.trials import best_trial
 
 
 def run(
-    plan: Plan, device: torch.device, log: Callable[[CurvePoint], None] = lambda point: None
+    plan: Plan,
+    device: torch.device,
+    log: Callable[[CurvePoint], None] = lambda point: None,
+    execution: Execution = Execution(),  # noqa: B008  # frozen
+    say: Callable[[str], None] = lambda line: None,
 ) -> Result:
-    """Train, score and record; a finished run's record is read instead.
+    """Train, score and record; a finished run's record is read, an unfinished run is continued.
+
+    Within a process group every rank calls it; the first one writes.
 
     Args:
         plan: What to run.
         device: Where.
         log: Takes each epoch's point of the learning curve, for progress.
+        execution: How.
+        say: Takes sentences on what was chosen.
 
     Raises:
-        MeidBenchError: The method breaks its contract, or the features cannot be read.
+        MeidBenchError: The method breaks its contract, the features cannot be read, or a step has
+            no room.
     """
-    if plan.finished:
-        return load_result(plan.folder)
+    if ranks.from_first(plan.finished):
+        checkpoint_of(plan.folder).remove()
+        return ranks.from_first(load_result(plan.folder))
     if plan.grid:
-        return best_trial(plan, lambda trial: run(trial, device, log))
+        return _tried(plan, lambda trial: run(trial, device, log, execution, say))
+    bfloat16 = resolve_precision(execution.precision, device) == "bfloat16"
+    local = find_ranks().local_size if ranks.size() > 1 else 1
+    needed = feature_bytes(plan.benchmark, plan.store)
+
+    def work(cache: Cache) -> Result:
+        say(f"Features: {cache.mode} ({cache.reason})")
+        return _run(plan, device, log, execution, cache)
+
+    with arithmetic(device, bfloat16, execution.deterministic):
+        return with_room(work, execution.cache, needed, device, local)
+
+
+def _tried(plan: Plan, run_trial: Callable[[Plan], Result]) -> Result:
+    if ranks.rank() == 0:
+        return ranks.from_first(best_trial(plan, run_trial))
+    for rate in plan.grid:
+        run_trial(plan.trial(rate))
+    result: Result = ranks.from_first(None)
+    return result
+
+
+def _run(
+    plan: Plan,
+    device: torch.device,
+    log: Callable[[CurvePoint], None],
+    execution: Execution,
+    cache: Cache,
+) -> Result:
     started = time.perf_counter()
-    torch.manual_seed(plan.request.seed)
-    method = build_method(plan.model).to(device)
     parts = {
-        split: load_examples(plan.benchmark, plan.store, split, device)
+        split: load_examples(plan.benchmark, plan.store, split, device, cache.mode)
         for split in ("train", "val", "test")
     }
     if plan.runner.batch > len(parts["train"]):
@@ -67,53 +99,69 @@ def run(
             f"Setting batch is {plan.runner.batch}, more than the {len(parts['train'])} training "
             f"videos; use --set batch={len(parts['train'])} or less"
         )
-    outcome = _fit(plan, method, parts, log)
+    found = environment(device, execution, cache)
+    method = _fresh(plan, device)
+    outcome = _fit(plan, method, parts, log, execution, found)
     method.load_state_dict(outcome.last)
     last = _score(plan, method, parts)
     method.load_state_dict(outcome.best)
     best = _score(plan, method, parts)
-    save_model(plan.model, outcome.best, plan.folder)
-    save_scores(plan.folder, plan.benchmark.ids("test"), best.test_scores)
     seconds = time.perf_counter() - started
-    result = _record(plan, outcome, best, last, parameter_count(method), device, seconds)
-    save_result(result, plan.folder)
-    return result
+    result = record_of(plan, outcome, best, last, parameter_count(method), found, seconds)
+    if ranks.rank() == 0:
+        save_model(plan.model, outcome.best, plan.folder)
+        save_scores(plan.folder, plan.benchmark.ids("test"), best.test_scores)
+        save_result(result, plan.folder)
+        checkpoint_of(plan.folder).remove()
+    return ranks.from_first(result)
+
+
+def _fresh(plan: Plan, device: torch.device) -> Method:
+    torch.manual_seed(plan.request.seed)
+    return build_method(plan.model).to(device)
 
 
 def _fit(
-    plan: Plan, method: Method, parts: Mapping[str, Examples], log: Callable[[CurvePoint], None]
+    plan: Plan,
+    method: Method,
+    parts: Mapping[str, Examples],
+    log: Callable[[CurvePoint], None],
+    execution: Execution,
+    found: Mapping[str, Any],
 ) -> Fit:
-    plan.folder.mkdir(parents=True, exist_ok=True)
-    with (plan.folder / CURVE).open("w", encoding="utf-8") as curve:
+    device, bfloat16 = parts["train"].device, found["precision"] == "bfloat16"
+    computed = {name: found[name] for name in ("device", "precision", "threads", "ranks", "torch")}
+    made_with = ", ".join(f"{name} {value}" for name, value in computed.items())
+    checkpoint = checkpoint_of(plan.folder, execution.checkpoint_minutes, made_with)
+    # A video without features scores 0, so that every row is over the same ids.
+    score = point_scores(plan.benchmark.labels("val"), plan.benchmark.groups)
+    with curve_file(plan.folder, checkpoint) as write:
 
         def record(point: CurvePoint) -> None:
-            curve.write(curve_line(point))
-            curve.flush()
+            write(point)
             log(point)
 
-        # A video without features scores 0, so that every row is over the same ids.
-        val_labels = plan.benchmark.labels("val")
-        score = point_scores(val_labels, plan.benchmark.groups)
-        return fit(
-            Training(
-                method=method,
-                train=parts["train"],
-                val=parts["val"],
-                val_scores=lambda scores: score(_over_all(plan, "val", parts["val"], scores)),
-                config=plan.runner,
-                seed=plan.request.seed,
-                log=record,
-            )
+        training = Training(
+            method=method,
+            train=parts["train"],
+            val=parts["val"],
+            val_scores=lambda scores: score(_over_all(plan, "val", parts["val"], scores)),
+            config=plan.runner,
+            seed=plan.request.seed,
+            log=record,
+            checkpoint=checkpoint,
+            bfloat16=bfloat16,
+            compile=execution.compile,
         )
-
-
-@dataclass(frozen=True)
-class Scored:
-    """One state of a method, scored on both lists; `test_scores` is (N_test, C)."""
-
-    val: Metrics
-    test: Metrics
-    test_scores: NDArray[np.float32]
+        try:
+            return fit(training)
+        except torch.OutOfMemoryError:
+            if found["cache"] == "device" and execution.cache == "auto":
+                raise  # the features make room first
+    method.to("cpu")
+    frames, batch = plan.runner.training_frames, plan.runner.batch
+    fits = fitting_batch(lambda: _fresh(plan, device), parts["train"], batch, frames, bfloat16)
+    raise no_room(batch, fits, device)
 
 
 def _score(plan: Plan, method: Method, parts: Mapping[str, Examples]) -> Scored:
@@ -141,95 +189,3 @@ def _over_all(
     full = np.zeros((len(ids), scores.shape[1]), dtype=np.float32)
     full[[row[video] for video in examples.ids]] = scores
     return full
-
-
-def _record(
-    plan: Plan,
-    outcome: Fit,
-    best: Scored,
-    last: Scored,
-    parameters: int,
-    device: torch.device,
-    seconds: float,
-) -> Result:
-    return Result(
-        schema=SCHEMA,
-        benchmark=plan.benchmark.name,
-        title=plan.benchmark.title,
-        benchmark_fingerprint=plan.benchmark.fingerprint,
-        features=feature_record(plan.store),
-        method=plan.model.method,
-        aggregator=plan.model.aggregator,
-        network="e1" if plan.model.network == "e1" else "own",
-        preset=plan.preset,
-        protocol=plan.request.protocol,
-        settings=plan.settings,
-        seed=plan.request.seed,
-        val=best.val,
-        test=best.test,
-        last_epoch_val=last.val,
-        last_epoch_test=last.test,
-        selected_on="val",
-        epoch=outcome.stages[-1].best_epoch,
-        stages=tuple(outcome.stages),
-        epochs=sum(stage.epochs for stage in outcome.stages),
-        parameters=parameters,
-        missing=plan.missing,
-        source="run",
-        quick=plan.request.quick,
-        trials=(),
-        warnings=tuple(outcome.warnings),
-        diagnostics=outcome.diagnostics,
-        environment=environment(device),
-        version=__version__,
-        commit=commit(),
-        seconds=seconds,
-        date=datetime.now(UTC).isoformat(timespec="seconds"),
-    )
-
-
-def feature_record(store: FeatureStore) -> Features:
-    """What a record says of the features that were trained on."""
-    return Features(
-        name=store.folder.name,
-        fingerprint=store.fingerprint,
-        encoder=store.manifest["recipe"]["encoder"],
-        weights=store.manifest["weights"],
-        frames=store.frames,
-        untrained=store.untrained,
-        imported=store.imported,
-    )
-
-
-def parameter_count(method: Method) -> int:
-    """Numbers that the method's stages train, and those that they keep."""
-    return sum(parameter.numel() for parameter in method.parameters())
-
-
-def environment(device: torch.device) -> dict[str, Any]:
-    """What a number may depend on besides code, data and seed."""
-    return {
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "platform": platform.platform(),
-        "device": describe(device),
-        "precision": "float32",
-        "threads": torch.get_num_threads(),
-    }
-
-
-def commit() -> str | None:
-    """The checkout's commit, with a + where files were changed; None outside a checkout."""
-    try:
-        done = subprocess.run(
-            ["git", "describe", "--always", "--abbrev=40", "--dirty=+", "--exclude=*"],
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=10,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip() or None
