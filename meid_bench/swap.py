@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _EXACT = 1 << 24  # float32 holds every integer up to here
+_ROWS = 64  # leaving videos that are multiplied out together
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,12 @@ def _best_pair(
     counts: NDArray[np.int64],
     ranges: Ranges,
 ) -> tuple[int, int] | None:
-    """Indices (out, in) of the swap that lowers the violation most, or None where none does."""
+    """The swap (out, in) that lowers the violation most, or None where none does.
+
+    A pair changes the violation by what its two videos change alone, corrected for the classes
+    they share. The correction is at most what the leaving video's classes allow, so that most
+    leaving videos cannot be in a better pair than the best so far and are never multiplied out.
+    """
     if not len(leaving) or not len(entering):
         return None
     now = ranges.excess(counts)
@@ -92,19 +98,36 @@ def _best_pair(
     # A class that one video loses and the other brings does not change: take both gains back.
     both = gain_in + gain_out
     kinks = np.flatnonzero(both)
-    weighted = matrix[np.ix_(leaving, kinks)] * -both[kinks].astype(np.float32)
-    change = weighted @ matrix[np.ix_(entering, kinks)].T
-    change += (matrix[leaving] @ gain_out.astype(np.float32))[:, None]
-    change += (matrix[entering] @ gain_in.astype(np.float32))[None, :]
-    widest = int(sizes.max())
-    shifts = np.arange(-widest, widest + 1)
-    by_shift = ranges.labels_excess(counts.sum() + shifts) - ranges.labels_excess(counts.sum())
-    if by_shift.any():
-        table = by_shift.astype(np.float32)
-        change += table[sizes[entering][None, :] - sizes[leaving][:, None] + widest]
-    assert 8 * widest < _EXACT
-    best = int(change.argmin())
-    row, column = divmod(best, len(entering))
-    if change[row, column] >= 0:
-        return None
-    return int(leaving[row]), int(entering[column])
+    shared = matrix[:, kinks]
+    weights = both[kinks].astype(np.float32)
+    alone_out = (matrix @ gain_out.astype(np.float32))[leaving]
+    alone_in = (matrix @ gain_in.astype(np.float32))[entering]
+    by_labels = _by_labels(sizes, counts, ranges)[sizes[leaving]]  # (leaving, sizes)
+    cheapest = np.full(by_labels.shape[1], np.inf, dtype=np.float32)
+    np.minimum.at(cheapest, sizes[entering], alone_in)
+    bound = alone_out + (by_labels + cheapest).min(axis=1) - (shared @ weights)[leaving]
+    best, found = np.float32(0), None
+    order = np.argsort(bound, kind="stable")
+    for start in range(0, len(order), _ROWS):
+        rows = np.sort(order[start : start + _ROWS])
+        if bound[order[start]] > best or (found is None and bound[order[start]] >= best):
+            break
+        change = (shared[leaving[rows]] * -weights) @ shared[entering].T
+        change += alone_out[rows, None] + alone_in + by_labels[rows][:, sizes[entering]]
+        row, column = divmod(int(change.argmin()), len(entering))
+        pair = int(leaving[rows[row]]), int(entering[column])
+        if change[row, column] < best or (change[row, column] == best and found and pair < found):
+            best, found = change[row, column], pair
+    return found
+
+
+def _by_labels(
+    sizes: NDArray[np.int64], counts: NDArray[np.int64], ranges: Ranges
+) -> NDArray[np.float32]:
+    """What the number of labels adds to a swap: entry (labels out, labels in)."""
+    steps = np.arange(int(sizes.max()) + 1)
+    total = counts.sum()
+    change = ranges.labels_excess(total + steps[None, :] - steps[:, None])
+    change -= ranges.labels_excess(total)
+    assert np.abs(change).max() + 4 * len(counts) < _EXACT
+    return change.astype(np.float32)

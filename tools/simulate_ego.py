@@ -22,21 +22,10 @@ SUBJECTS = 112
 TEST_SUBJECTS = 24
 TEST_PAIRS = 860
 LABELS = 8  # a scene's classes, on average
-COLUMNS = [
-    "id",
-    "subject",
-    "scene",
-    "quality",
-    "relevance",
-    "verified",
-    "script",
-    "objects",
-    "descriptions",
-    "actions",
-    "length",
-    "egocentric",
-    "charades_video",
-]
+COLUMNS = (
+    *("id", "subject", "scene", "quality", "relevance", "verified", "script", "objects"),
+    *("descriptions", "actions", "length", "egocentric", "charades_video"),
+)
 # How frequent a class of Charades is, by its rank; straight lines between these on a log scale.
 PROFILE = {0: 1417, 39: 400, 122: 100, 156: 25}
 
@@ -73,7 +62,7 @@ def row(
     for label in seen:
         start = stream.uniform(0, length * 0.8)
         actions.append(f"c{label:03d} {start:.2f} {start + stream.uniform(1, 12):.2f}")
-    cells = dict.fromkeys(COLUMNS, "made up") | {
+    return dict.fromkeys(COLUMNS, "made up") | {
         "id": name,
         "subject": subject,
         "script": script,
@@ -81,22 +70,21 @@ def row(
         "length": f"{length:.2f}",
         "egocentric": view,
     }
-    return cells
 
 
 def make_release(seed: str = "0") -> dict[str, list[dict[str, str]]]:
     """Rows of the train and of the test file; subjects are in one of them only."""
     stream = random.Random(f"charadesego {seed}")
     cumulative = list(accumulate(class_weights()))
-    scenes = [("both", view) for view in [""] * PAIRS]
-    scenes += [("alone", view) for view, number in ALONE.items() for _ in range(number)]
+    scenes: list[tuple[str, ...]] = [("No", "Yes")] * PAIRS
+    scenes += [(view,) for view, number in ALONE.items() for _ in range(number)]
     subjects = [f"S{number:03d}" for number in range(SUBJECTS)]
     activity = [stream.paretovariate(0.9) for _ in subjects]
     sides = {"test": subjects[:TEST_SUBJECTS], "train": subjects[TEST_SUBJECTS:]}
     weights = dict(zip(subjects, activity, strict=True))
     release: dict[str, list[dict[str, str]]] = {"train": [], "test": []}
     scripts: list[str] = []
-    for number, (kind, alone) in enumerate(scenes):
+    for number, views in enumerate(scenes):
         side = "test" if number < TEST_PAIRS else "train"
         members = sides[side]
         (subject,) = stream.choices(members, [min(weights[name], 12) for name in members])
@@ -107,7 +95,7 @@ def make_release(seed: str = "0") -> dict[str, list[dict[str, str]]]:
             scripts.append(script)
         labels = draw_labels(stream, cumulative)
         name = f"{number:05X}"
-        for view in ("No", "Yes") if kind == "both" else (alone,):
+        for view in views:
             video = name + "EGO" * (view == "Yes")
             release[side].append(row(stream, video, subject, script, labels, view))
     return release

@@ -1,0 +1,246 @@
+"""The recipe: what it reaches, that it is the same everywhere, and what it says where it fails."""
+
+import random
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from meid_bench.annotation import Annotation
+from meid_bench.benchmark import SPLITS
+from meid_bench.charades import read_annotations, read_classes
+from meid_bench.csvfile import read_lines
+from meid_bench.heldout import blocks_of, hold_out
+from meid_bench.longtail import class_counts
+from meid_bench.spec import find_spec, load_spec, packaged_specs
+from meid_bench.split import make_split
+from meid_bench.targets import KEYS, Targets
+from tools.simulate_ego import NUM_CLASSES, make_release, write_release
+
+REPOSITORY = Path(__file__).parents[1]
+REAL = REPOSITORY.parent / "shared" / "data" / "charades"
+RECONSTRUCTIONS = ["charadeslt", *(f"charadeslt-r{number}" for number in range(2, 6))]
+CLASSES = 12
+SMALL = Targets.from_dict(
+    {
+        "sizes": {"train": 120, "val": 25, "test": 40},
+        "bins": {"tail_max": 10, "medium_max": 30},
+        "groups": {"head": 4, "medium": 4, "tail": 4},
+        "imbalance_ratio": "9.2",
+        "labels_per_video": "2.4",
+        "min_positives": {"val": 1, "test": 2},
+        "min_tau": "0.80",
+        "seed": "small",
+    }
+)
+
+
+def pool(prefix: str, videos: int, subjects: int, seed: str = "0") -> list[Annotation]:
+    """Long-tailed labels, few busy subjects, scripts that recur."""
+    dice = random.Random(f"{prefix} {seed}")
+    weights = [0.8**label for label in range(CLASSES)]
+    made = []
+    for number in range(videos):
+        labels = dice.choices(range(CLASSES), weights, k=dice.choice((0, 2, 3, 3, 4)))
+        subject = f"{prefix}{int(subjects * dice.random() ** 2)}"
+        script = f"script {dice.randrange(4 * videos)}"
+        made.append(
+            Annotation(f"{prefix}{number}", tuple(sorted(set(labels))), (), subject, script)
+        )
+    return made
+
+
+POOLS = pool("a", 400, 30), pool("b", 130, 14)
+
+
+def shared(splits: dict[str, list[Annotation]], key: str) -> set[str]:
+    """What two splits have in common, by a plain comparison of sets."""
+    values = [{getattr(video, key) for video in videos} - {None} for videos in splits.values()]
+    return (values[0] & values[1]) | (values[0] & values[2]) | (values[1] & values[2])
+
+
+def picked(result, *pools) -> dict[str, list[Annotation]]:
+    by_id = {video.id: video for videos in pools for video in videos}
+    return {split: [by_id[name] for name in getattr(result, split)] for split in SPLITS}
+
+
+def test_every_target_is_reached():
+    result = make_split(*POOLS, CLASSES, SMALL)
+    assert result.missed == ()
+    splits = picked(result, *POOLS)
+    counts = {split: class_counts((v.labels for v in splits[split]), CLASSES) for split in SPLITS}
+    assert {split: len(videos) for split, videos in splits.items()} == SMALL.sizes
+    assert [sum(counts["train"] > 30), sum(counts["train"] <= 10)] == [4, 4]
+    assert f"{counts['train'].max() / counts['train'].min():.1f}" == "9.2"
+    assert f"{counts['train'].sum() / 120:.1f}" == "2.4"
+    assert counts["val"].min() >= 1 and counts["test"].min() >= 2
+    assert not any(shared(splits, key) for key in ("id", *KEYS))
+    assert all(video.labels for videos in splits.values() for video in videos)
+    assert {v.id[0] for v in splits["train"]} == {"a"}
+    assert {v.id[0] for v in splits["val"] + splits["test"]} == {"b"}
+
+
+def test_order_of_rows_and_hash_seed_change_nothing():
+    result = make_split(*POOLS, CLASSES, SMALL)
+    turned = [list(reversed(videos)) for videos in POOLS]
+    assert make_split(*turned, CLASSES, SMALL) == result
+    code = "from tests.test_split import *; print(make_split(*POOLS, CLASSES, SMALL).train)"
+    outputs = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env={"PYTHONHASHSEED": seed, "OPENBLAS_NUM_THREADS": "1"},
+            cwd=REPOSITORY,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert outputs == {f"{result.train}\n"}
+
+
+def test_another_seed_gives_another_split_of_the_same_statistics():
+    one = make_split(*POOLS, CLASSES, SMALL)
+    other = make_split(*POOLS, CLASSES, replace(SMALL, seed="other"))
+    assert not other.missed
+    assert set(one.train) != set(other.train) and set(one.test) != set(other.test)
+
+
+def test_what_cannot_be_reached_is_named():
+    targets = replace(SMALL, imbalance_ratio="61.8", sizes={"train": 120, "val": 25, "test": 400})
+    result = make_split(*POOLS, CLASSES, targets)
+    labelled = sum(bool(video.labels) for video in POOLS[1])
+    assert any(sentence.startswith("imbalance ratio is ") for sentence in result.missed)
+    (short,) = [sentence for sentence in result.missed if sentence.startswith("test has")]
+    assert int(short.split()[2]) < labelled and short.endswith("wanted 400")
+
+
+def test_a_class_too_rare_for_val_and_test_is_named():
+    rare = [replace(v, labels=tuple(c for c in v.labels if c != 3) or (0,)) for v in POOLS[1]]
+    result = make_split(POOLS[0], rare, CLASSES, SMALL)
+    assert "val has fewer than 1 positives of c003 (0)" in result.missed
+    assert "test has fewer than 2 positives of c003 (0)" in result.missed
+
+
+def test_subjects_that_the_files_share_are_named_where_they_cannot_be_avoided():
+    everywhere = [[replace(video, subject="one") for video in POOLS[0]], POOLS[1]]
+    everywhere[1] = [
+        replace(v, subject="one" if v.subject == "b0" else v.subject) for v in POOLS[1]
+    ]
+    result = make_split(*everywhere, CLASSES, SMALL)
+    assert any("share 1 subject" in sentence for sentence in result.missed)
+
+
+def test_blocks_are_closed_under_subjects_and_pairs():
+    videos = [
+        Annotation("a", (0,), subject="s", pair="p"),
+        Annotation("b", (0,), subject="t"),
+        Annotation("c", (0,), pair="q"),
+        Annotation("d", (0,), subject="t", pair="p"),
+        Annotation("e", (0,)),
+    ]
+    assert blocks_of(videos) == [[0, 1, 3], [2], [4]]
+
+
+def test_a_script_of_two_subjects_is_on_one_side_only():
+    def order(videos, attempt):
+        return sorted(videos, key=lambda video: (hash((attempt, len(video.id))), video.id))
+
+    videos = [
+        Annotation(f"v{number}", (number % 2,), subject=f"s{number // 4}", script=f"t{number % 7}")
+        for number in range(40)
+    ]
+    sides = hold_out(videos, 2, {"val": 4, "test": 6}, {"val": 2, "test": 2}, order)
+    assert [len(sides[side]) for side in ("val", "test")] == [4, 6]
+    assert not shared({**sides, "train": []}, "script")
+    assert not shared({**sides, "train": []}, "subject")
+
+
+def test_charadesegolt_on_a_made_up_release_of_its_size(tmp_path):
+    """7,860 videos of both views: Table 1 exactly, paired views on one side."""
+    write_release(tmp_path)
+    pools = [
+        read_annotations(tmp_path / f"CharadesEgo_v1_{split}.csv", NUM_CLASSES)
+        for split in ("train", "test")
+    ]
+    views = [video.view for videos in pools for video in videos]
+    assert (len(views), views.count("first")) == (7860, 3935)
+    recipe = load_spec(find_spec("charadesegolt")).recipe
+    result = make_split(*pools, NUM_CLASSES, Targets.from_dict(recipe))
+    assert result.missed == ()
+    splits = picked(result, *pools)
+    assert {split: len(videos) for split, videos in splits.items()} == recipe["sizes"]
+    assert not any(shared(splits, key) for key in ("id", *KEYS))
+    assert all({v.view for v in videos} == {"first", "third"} for videos in splits.values())
+
+
+def test_the_made_up_release_has_scripts_that_recur():
+    rows = make_release()["test"]
+    by_script: dict[str, set[str]] = {}
+    for row in rows:
+        by_script.setdefault(row["script"], set()).add(row["subject"])
+    assert any(len(subjects) > 1 for subjects in by_script.values())
+
+
+@pytest.mark.parametrize("name", ["charadeslt", "charadesegolt"])
+def test_a_recipe_asks_for_what_its_specification_expects(name):
+    spec = load_spec(find_spec(name))
+    targets = Targets.from_dict(spec.recipe)
+    row = spec.expected
+    assert targets.sizes == {split: getattr(row, split) for split in SPLITS}
+    assert targets.groups == {group: getattr(row, group) for group in targets.groups}
+    assert targets.bins == spec.bins
+    assert float(targets.imbalance_ratio) == row.imbalance_ratio
+    assert float(targets.labels_per_video) == row.labels_per_video
+
+
+def test_the_packaged_reconstructions_are_known():
+    assert set(RECONSTRUCTIONS) <= set(packaged_specs())
+    seeds = [load_spec(find_spec(name)).recipe["seed"] for name in RECONSTRUCTIONS]
+    assert seeds == [f"charadeslt-r{number}" for number in range(1, 6)]
+
+
+@pytest.mark.parametrize("name", RECONSTRUCTIONS)
+def test_packaged_lists_hold_sorted_ids_each_once(name):
+    folder = find_spec(name)
+    spec = load_spec(folder)
+    lists = {s: [i for _, i in read_lines(folder / spec.lists[s])] for s in SPLITS}
+    assert {split: len(ids) for split, ids in lists.items()} == spec.recipe["sizes"]
+    every = [name for ids in lists.values() for name in ids]
+    assert len(set(every)) == len(every)
+    assert all(ids == sorted(ids) for ids in lists.values())
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="the official files are not here")
+@pytest.mark.parametrize("name", RECONSTRUCTIONS)
+def test_packaged_lists_share_no_subject_and_no_script(name):
+    folder = find_spec(name)
+    spec = load_spec(folder)
+    classes = read_classes(REAL / "Charades_v1_classes.txt")
+    pools = [
+        read_annotations(REAL / f"Charades_v1_{s}.csv", len(classes)) for s in ("train", "test")
+    ]
+    by_id = [{video.id: video for video in videos} for videos in pools]
+    splits = {
+        split: [by_id[split != "train"][i] for _, i in read_lines(folder / spec.lists[split])]
+        for split in SPLITS
+    }
+    assert not any(shared(splits, key) for key in ("subject", "script"))
+    for split, least in spec.recipe["min_positives"].items():
+        assert class_counts((v.labels for v in splits[split]), 157).min() >= least
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="the official files are not here")
+def test_the_recipe_gives_the_packaged_lists():
+    """`tools/make_splits.py --check` on r1; the alternatives take the same code."""
+    done = subprocess.run(
+        [sys.executable, "tools/make_splits.py", str(REAL), "--check", "--name", "charadeslt"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "2213 / 469 / 1012 videos" in done.stdout and "as packaged" in done.stdout
