@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
+from meid_bench.checkpoint import checkpoint_of
 from meid_bench.errors import SettingError
 from meid_bench.progress import Progress
 from meid_bench.request import Plan
@@ -11,24 +12,26 @@ from meid_bench.results import CurvePoint
 
 
 @contextmanager
-def curve_log(plan: Plan, tensorboard: bool = False) -> Iterator[Callable[[CurvePoint], None]]:
+def curve_log(
+    plan: Plan, tensorboard: bool = False, shown: bool = True
+) -> Iterator[Callable[[CurvePoint], None]]:
     """A function that takes each epoch's point and shows it.
 
     Args:
         plan: The run.
         tensorboard: Write events beside the record too.
+        shown: False for a process that is not the first of several.
 
     Raises:
         SettingError: TensorBoard is wanted and not installed.
     """
-    if plan.finished:
+    if plan.finished or not shown:
         yield lambda point: None
         return
     with ExitStack() as stack:
         writer = stack.enter_context(_writer(plan)) if tensorboard else None
-        bar = stack.enter_context(
-            Progress(plan.epochs * max(len(plan.grid), 1), _label(plan), "epochs")
-        )
+        epochs = plan.epochs * max(len(plan.grid), 1)
+        bar = stack.enter_context(Progress(epochs, _label(plan), "epochs", done=_done(plan)))
 
         def log(point: CurvePoint) -> None:
             loss = "not finite" if point.loss is None else f"{point.loss:.4f}"
@@ -38,6 +41,14 @@ def curve_log(plan: Plan, tensorboard: bool = False) -> Iterator[Callable[[Curve
                 _write(writer, point)
 
         yield log
+
+
+def _done(plan: Plan) -> int:
+    """Epochs that an interrupted run need not train again."""
+    trials = [plan.trial(rate) for rate in plan.grid] or [plan]
+    found = (checkpoint_of(trial.folder).progress() for trial in trials)
+    unfinished = sum(len(progress.curve) for progress in found if progress)
+    return unfinished + sum(trial.epochs for trial in trials if trial.finished)
 
 
 def _label(plan: Plan) -> str:

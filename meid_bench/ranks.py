@@ -15,6 +15,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from meid_bench.device import choose_device, choose_devices, device_of_rank
 from meid_bench.errors import SettingError
 
 T = TypeVar("T")
@@ -95,6 +96,28 @@ def joined(ranks: Ranks, device: torch.device, timeout: timedelta | None = None)
         yield
     finally:
         dist.destroy_process_group()
+
+
+@contextmanager
+def joined_device(gpu: str | None, device: str | None) -> Iterator[tuple[torch.device, bool]]:
+    """Meet the other ranks, if there are any; gives this one's device, and whether it is first.
+
+    Args:
+        gpu: As the user named it, or None.
+        device: The same.
+
+    Raises:
+        SettingError: A device is not there, several are named for one process, or the ranks
+            cannot meet.
+    """
+    ranks = find_ranks()
+    if ranks.size == 1:
+        yield choose_device(gpu, device), True
+        return
+    named = gpu is not None or device is not None
+    chosen = device_of_rank(choose_devices(gpu, device), named, ranks.local)
+    with joined(ranks, chosen):
+        yield chosen, ranks.rank == 0
 
 
 def rank() -> int:

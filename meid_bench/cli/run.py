@@ -1,10 +1,12 @@
 """`meid-bench run`: train a method on features, and record the result."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from meid_bench.cli.device_options import device_options
+from meid_bench.cli.execution_options import execution_options
 from meid_bench.cli.root_option import root_option
 
 
@@ -29,6 +31,7 @@ from meid_bench.cli.root_option import root_option
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a setting.")
 @click.option("--allow-missing", default=0, metavar="N", help="Listed videos without features.")
 @click.option("--tensorboard", is_flag=True, help="Write TensorBoard events beside the record.")
+@execution_options
 @device_options
 @root_option
 def run(
@@ -42,6 +45,7 @@ def run(
     settings: tuple[str, ...],
     allow_missing: int,
     tensorboard: bool,
+    execution: dict[str, Any],
     gpu: str | None,
     device: str | None,
     root: Path,
@@ -52,10 +56,15 @@ def run(
     meid-bench run --method meid
     meid-bench run --method meid --set beta=0.3 --set batch=64 --seed 1
     meid-bench run --method my_module:MyMethod --aggregator nonlinear
+    torchrun --nproc-per-node 4 -m meid_bench run --method meid
+
+    The same command goes on with an interrupted run.
     """
     from meid_bench.config import parse_assignments
     from meid_bench.curves import curve_log
-    from meid_bench.device import choose_device, describe
+    from meid_bench.device import describe
+    from meid_bench.execution import Execution
+    from meid_bench.ranks import joined_device
     from meid_bench.request import Request, plan
     from meid_bench.run import run as run_plan
 
@@ -70,14 +79,17 @@ def run(
         settings=parse_assignments(settings),
         allow_missing=allow_missing,
     )
-    chosen = choose_device(gpu, device)
-    planned = plan(request, root)
-    if planned.finished:
-        click.echo("This very run is there already; nothing to do.")
-    else:
-        click.echo(f"{planned.benchmark.title}: {method} with {aggregator} on {describe(chosen)}")
-    with curve_log(planned, tensorboard) as log:
-        result = run_plan(planned, chosen, log)
+    with joined_device(gpu, device) as (chosen, first):
+        say = click.echo if first else lambda line: None
+        planned = plan(request, root)
+        if planned.finished:
+            say("This very run is there already; nothing to do.")
+        else:
+            say(f"{planned.benchmark.title}: {method} with {aggregator} on {describe(chosen)}")
+        with curve_log(planned, tensorboard, first) as log:
+            result = run_plan(planned, chosen, log, Execution(**execution), say)
+    if not first:
+        return
     for warning in result.warnings:
         click.echo(f"Warning: {warning}", err=True)
     test = result.test
