@@ -4,11 +4,13 @@ from collections.abc import Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 
+from meid_bench import videolt
 from meid_bench.annotation import Annotation
 from meid_bench.benchmark import SPLITS, Benchmark
 from meid_bench.charades import read_annotations, read_classes
 from meid_bench.csvfile import read_lines
 from meid_bench.errors import DataError
+from meid_bench.labelcsv import own_benchmark
 from meid_bench.spec import Spec
 from meid_bench.split import make_split
 from meid_bench.targets import Targets
@@ -30,7 +32,16 @@ def assemble(spec: Spec, folder: Path, files: Mapping[str, Path]) -> tuple[Bench
     Raises:
         DataError: A file is not what it should be, or a listed video is not annotated.
     """
-    classes, splits, missed = _charades(spec, folder, files)
+    missed: list[str] = []
+    if spec.format == "csv":
+        own = own_benchmark(_role(spec, files, "labels"), spec.name, spec.frames, spec.bins)
+        classes, splits = own.classes, own.splits
+    elif spec.format == "videolt":
+        classes = videolt.read_classes(_role(spec, files, "classes"))
+        paths = {split: _role(spec, files, split) for split in SPLITS}
+        splits = videolt.read_lists(paths, len(classes))
+    else:
+        classes, splits, missed = _charades(spec, folder, files)
     benchmark = Benchmark(
         name=spec.name,
         title=spec.title,

@@ -1,7 +1,9 @@
 """Build: official files -> a benchmark with its videos, and the manifest that says from what."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from fractions import Fraction
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -14,15 +16,19 @@ from meid_bench.build_manifest import (
     SCHEMA,
     BuildManifest,
     Found,
+    VideosFound,
     load_manifest,
     save_manifest,
 )
 from meid_bench.disk import named_when_full
-from meid_bench.errors import DataError
+from meid_bench.download import verify
+from meid_bench.errors import DataError, SettingError
+from meid_bench.labelcsv import FRACTIONS, own_benchmark
+from meid_bench.longtail import Bins
 from meid_bench.paths import benchmark_dir
 from meid_bench.source import Source, annotation_files
-from meid_bench.spec import find_spec, load_spec
-from meid_bench.video_source import Gathered, Mode, Transfer, gather_videos
+from meid_bench.spec import check_name, find_spec, load_spec, packaged_specs
+from meid_bench.video_source import Gathered, Mode, Transfer, gather_videos, record_videos
 
 
 @dataclass(frozen=True)
@@ -50,6 +56,7 @@ def build(
     source: str | Path | None = None,
     videos: Mode = "needed",
     *,
+    video_folder: Path | None = None,
     allow_inexact: bool = False,
 ) -> BuildResult:
     """Build a benchmark; run again, it does only what is missing.
@@ -61,6 +68,7 @@ def build(
             None for the official address.
         videos: "needed" for the listed videos, "all" for the whole archive, "none" for those
             that lie in a folder already, if any.
+        video_folder: A folder of unpacked videos to use in place, in place of `videos`.
         allow_inexact: Build also where a computed split misses a target.
 
     Raises:
@@ -82,13 +90,68 @@ def build(
                 "--allow-inexact to take the nearest split found"
             )
         _save(benchmark, root)
-        gathered = Gathered(None)
-        if spec.sources.videos is not None:
-            ids = benchmark.all_ids()
-            gathered = gather_videos(spec.sources.videos, ids, origin, root, videos)
+        ids, archive = benchmark.all_ids(), spec.sources.videos
+        if video_folder is not None:
+            name = spec.name if archive is None else archive.archive
+            gathered = Gathered(_in_place(video_folder, name, ids, root))
+        elif archive is not None:
+            gathered = gather_videos(archive, ids, origin, root, videos)
+        else:
+            gathered = Gathered(None)
         manifest = _manifest(benchmark, sources, gathered)
         save_manifest(manifest, root)
     return BuildResult(benchmark, manifest, folder, tuple(missed), gathered.transfer)
+
+
+def build_own(
+    labels: Path,
+    video_folder: Path,
+    name: str,
+    root: Path,
+    *,
+    frames: int,
+    bins: Bins | None = None,
+    fractions: Sequence[Fraction] = FRACTIONS,
+) -> BuildResult:
+    """Build a benchmark of one's own from a labels.csv and a folder of videos, used in place.
+
+    Args:
+        labels: A csv with the columns video, labels (separated by ;) and optionally split.
+        video_folder: Where the videos lie.
+        name: The benchmark's name.
+        root: The data root.
+        frames: T, frames per video.
+        bins: Bounds of head, medium and tail; None for thirds of the classes.
+        fractions: Shares of train, val and test where the csv names no splits.
+
+    Raises:
+        MeidBenchError: Anything that the files or a setting did wrong.
+    """
+    try:
+        check_name(name)
+    except ValueError as error:
+        raise SettingError(str(error)) from error
+    if name in packaged_specs():
+        raise SettingError(f"{name!r} is the name of a packaged dataset; choose another one")
+    benchmark = own_benchmark(labels, name, frames, bins, fractions)
+    there = _in_place(video_folder, name, benchmark.all_ids(), root)
+    with _alone(root), named_when_full(root):
+        _save(benchmark, root)
+        manifest = _manifest(benchmark, {"labels": verify(labels, None, None)}, Gathered(there))
+        save_manifest(manifest, root)
+    return BuildResult(benchmark, manifest, benchmark_dir(root, name), (), None)
+
+
+def _in_place(folder: Path, archive: str, ids: Sequence[str], root: Path) -> VideosFound:
+    if not folder.is_dir():
+        raise SettingError(f"{folder} is no folder; name the one that holds the videos")
+    there = record_videos(folder, archive, ids, root)
+    if not there.found:
+        raise DataError(
+            f"{folder} holds none of the {len(ids)} listed videos, such as {ids[0]}.mp4; a "
+            "video's file has its id as name, and one of the usual suffixes"
+        )
+    return there
 
 
 def _alone(root: Path) -> "_Lock":

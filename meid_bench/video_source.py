@@ -83,7 +83,7 @@ def gather_videos(
     """
     home = videos_dir(root, videos.archive)
     folder = max(_folders(videos, source, home), key=lambda folder: len(find_videos(folder, ids)))
-    there = _record(videos, folder, ids, root)
+    there = record_videos(folder, videos.archive, ids, root)
     done = _unpacked(home) if folder == home else None
     complete = not there.missing and (mode == "needed" or (done is not None and done.whole))
     if mode == "none" or complete:
@@ -99,7 +99,7 @@ def gather_videos(
         return Gathered(there)
     else:
         raise DataError(_nowhere(videos, source, ids))
-    return Gathered(_record(videos, home, ids, root), archive, transfer)
+    return Gathered(record_videos(home, videos.archive, ids, root), archive, transfer)
 
 
 def _fetch(
@@ -224,12 +224,13 @@ def _folders(videos: Videos, source: Source, home: Path) -> list[Path]:
     return [source.folder / PurePosixPath(videos.member).parent, source.folder, home]
 
 
-def _record(videos: Videos, folder: Path, ids: Sequence[str], root: Path) -> VideosFound:
+def record_videos(folder: Path, archive: str, ids: Sequence[str], root: Path) -> VideosFound:
+    """What a folder holds of the listed videos, as the manifest says it."""
     found = find_videos(folder, ids)
     folder, root = folder.resolve(), root.resolve()
     return VideosFound(
         folder=str(folder.relative_to(root) if folder.is_relative_to(root) else folder),
-        archive=videos.archive,
+        archive=archive,
         found=len(found),
         missing=tuple(sorted(set(ids) - set(found))),
     )

@@ -4,15 +4,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
 from meid_bench.cli.root_option import root_option
 
 if TYPE_CHECKING:
     from meid_bench.build import BuildResult
+    from meid_bench.longtail import Bins
+
+SHOWN = 5
 
 
 @click.command()
-@click.argument("dataset")
+@click.argument("dataset", required=False)
 @click.option(
     "--source",
     metavar="URL|DIR",
@@ -28,26 +32,128 @@ if TYPE_CHECKING:
 @click.option(
     "--allow-inexact", is_flag=True, help="Take the nearest split where Table 1 cannot be met."
 )
+@click.option(
+    "--from",
+    "labels",
+    type=click.Path(path_type=Path),
+    metavar="CSV",
+    help="Your own labels: columns video, labels (a;b), and split if you have one.",
+)
+@click.option(
+    "--video-dir",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="A folder of videos to use in place: your own, or a dataset's.",
+)
+@click.option("--name", help="Name of your benchmark.")
+@click.option("--frames", default=200, show_default=True, help="Frames per video of your own.")
+@click.option(
+    "--fractions",
+    default="0.7,0.1,0.2",
+    show_default=True,
+    help="Shares of train, val and test where your csv names no split.",
+)
+@click.option(
+    "--bins",
+    default="thirds",
+    show_default=True,
+    metavar="TAIL,MEDIUM",
+    help="Largest training count of your tail and medium classes, or thirds of the classes.",
+)
 @root_option
-def build(dataset: str, source: str | None, videos: str, allow_inexact: bool, root: Path) -> None:
-    """Build DATASET: a packaged name, or a folder with a spec.json.
+@click.pass_context
+def build(
+    context: click.Context,
+    dataset: str | None,
+    source: str | None,
+    videos: str,
+    allow_inexact: bool,
+    labels: Path | None,
+    video_dir: Path | None,
+    name: str | None,
+    frames: int,
+    fractions: str,
+    bins: str,
+    root: Path,
+) -> None:
+    """Build DATASET, a packaged name or a folder with a spec.json; or a benchmark of your own.
 
     Run again, it does only what is missing.
 
     \b
     meid-bench build charadeslt
     meid-bench build charadeslt --source DIR --videos none
+    meid-bench build --from labels.csv --video-dir DIR --name kitchen
     """
-    from meid_bench.build import build as build_benchmark
+    from meid_bench import build as builder
+    from meid_bench.stratify import parse_fractions
 
-    result = build_benchmark(
-        dataset,
-        root,
-        source,
-        videos,  # type: ignore[arg-type]  # click offers exactly these
-        allow_inexact=allow_inexact,
-    )
+    _refuse_mixture(context, own=labels is not None)
+    if labels is None:
+        assert dataset is not None
+        result = builder.build(
+            dataset,
+            root,
+            source,
+            videos,  # type: ignore[arg-type]  # click offers exactly these
+            video_folder=video_dir,
+            allow_inexact=allow_inexact,
+        )
+    else:
+        assert video_dir is not None
+        assert name is not None
+        result = builder.build_own(
+            labels,
+            video_dir,
+            name,
+            root,
+            frames=frames,
+            bins=_bins(bins),
+            fractions=parse_fractions(fractions),
+        )
     _print(result)
+
+
+OFFICIAL = ("dataset", "source", "videos", "allow_inexact")
+OWN = ("labels", "name", "frames", "fractions", "bins")
+
+
+def _refuse_mixture(context: click.Context, own: bool) -> None:
+    """An official dataset and data of one's own have options of their own."""
+    given = [
+        parameter
+        for parameter in context.command.params
+        if context.get_parameter_source(parameter.name or "") is ParameterSource.COMMANDLINE
+    ]
+    if own:
+        for needed in ("video_dir", "name"):
+            if context.params[needed] is None:
+                raise click.UsageError(f"--from also needs --{needed.replace('_', '-')}")
+    elif context.params["dataset"] is None:
+        raise click.UsageError("name a DATASET, or your own data with --from")
+    for parameter in given:
+        if parameter.name in (OFFICIAL if own else OWN):
+            shown = "DATASET" if parameter.name == "dataset" else parameter.opts[0]
+            raise click.UsageError(
+                f"{shown} is for official data, not for --from"
+                if own
+                else f"{shown} is for your own data and needs --from"
+            )
+
+
+def _bins(text: str) -> "Bins | None":
+    from meid_bench.errors import SettingError
+    from meid_bench.longtail import Bins
+
+    if text == "thirds":
+        return None
+    try:
+        tail, medium = (int(part) for part in text.split(","))
+        return Bins(tail, medium)
+    except ValueError as error:
+        raise SettingError(
+            f"Bins {text!r} where 'thirds' or two rising counts were expected, such as 20,100"
+        ) from error
 
 
 def _print(result: "BuildResult") -> None:
@@ -61,14 +167,14 @@ def _print(result: "BuildResult") -> None:
     for sentence in result.missed:
         click.echo(f"not met: {sentence}")
     if videos is None:
-        click.echo("videos: none; build again without --videos none to get them")
+        click.echo("videos: none")
     else:
         click.echo(f"videos: {videos.found} of {len(benchmark.all_ids())} in {videos.folder}")
         if videos.missing:
-            shown = ", ".join(videos.missing[:5]) + (", ..." if len(videos.missing) > 5 else "")
+            more = ", ..." if len(videos.missing) > SHOWN else ""
             click.echo(
-                f"Warning: {len(videos.missing)} listed videos are not there: {shown}; "
-                "extract will report each",
+                f"Warning: {len(videos.missing)} listed videos are not there: "
+                f"{', '.join(videos.missing[:SHOWN])}{more}; extract will report each",
                 err=True,
             )
     if result.transfer is not None:

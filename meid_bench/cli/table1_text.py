@@ -12,7 +12,8 @@ def print_table1(benchmark: Benchmark) -> None:
     numbers = compare(benchmark.statistics(), benchmark.expected)
     marks = {True: "yes", False: "NO", None: ""}
     if benchmark.expected is None:
-        click.echo(tabulate([(n.name, n.found) for n in numbers], headers=("", benchmark.name)))
+        rows = [(number.name, number.found) for number in numbers]
+        click.echo(tabulate(rows, headers=("", "built"), disable_numparse=True))
         return
     click.echo(
         tabulate(
