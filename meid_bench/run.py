@@ -15,6 +15,8 @@ from meid_bench.curve_file import curve_file
 from meid_bench.data import Examples, feature_bytes, load_examples
 from meid_bench.errors import MethodError, SettingError
 from meid_bench.execution import Execution, arithmetic, resolve_precision
+from meid_bench.explain import attention_diagnostics
+from meid_bench.feature_manifest import save_manifest
 from meid_bench.method import Method
 from meid_bench.metrics import evaluate_scores
 from meid_bench.model import build_method, save_model
@@ -106,10 +108,15 @@ def _run(
     last = _score(plan, method, parts)
     method.load_state_dict(outcome.best)
     best = _score(plan, method, parts)
+    outcome.diagnostics |= attention_diagnostics(
+        method, parts["test"], plan.benchmark, plan.store.times, plan.runner.batch
+    )
     seconds = time.perf_counter() - started
     result = record_of(plan, outcome, best, last, parameter_count(method), found, seconds)
     if ranks.rank() == 0:
         save_model(plan.model, outcome.best, plan.folder)
+        # How its features were made: what `predict` needs, wherever the folder goes.
+        save_manifest(plan.folder, plan.store.manifest)
         save_scores(plan.folder, plan.benchmark.ids("test"), best.test_scores)
         save_result(result, plan.folder)
         checkpoint_of(plan.folder).remove()

@@ -13,6 +13,7 @@ from meid_bench.errors import MeidBenchError
 COMMANDS: dict[str, str] = {
     "demo": "meid_bench.cli.demo:demo",
     "build": "meid_bench.cli.build:build",
+    "stats": "meid_bench.cli.stats:stats",
     "extract": "meid_bench.cli.extract:extract",
     "verify": "meid_bench.cli.extract:verify",
     "run": "meid_bench.cli.run:run",
@@ -21,6 +22,8 @@ COMMANDS: dict[str, str] = {
     "leaderboard": "meid_bench.cli.leaderboard:leaderboard",
     "evaluate": "meid_bench.cli.leaderboard:evaluate",
     "report": "meid_bench.cli.report:report",
+    "inspect": "meid_bench.cli.inspect:inspect",
+    "predict": "meid_bench.cli.inspect:predict",
 }
 
 

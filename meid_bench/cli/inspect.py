@@ -1,0 +1,125 @@
+"""`meid-bench inspect` and `meid-bench predict`: what a trained run says of a video, and why."""
+
+import json
+from pathlib import Path
+
+import click
+
+from meid_bench.cli.device_options import device_options
+from meid_bench.cli.root_option import root_option
+
+run_option = click.option(
+    "--run", "run", required=True, metavar="RUN", help="A run's folder, or its name's beginning."
+)
+weights_option = click.option(
+    "--weights", metavar="FILE", help="The encoder's weights, where they were a file."
+)
+
+
+@click.command()
+@click.argument("video")
+@run_option
+@click.option(
+    "--video-dir",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Where the videos lie; where `build` put them otherwise.",
+)
+@click.option(
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="PNG to write; inspect-VIDEO.png in the run's folder otherwise, where `report` finds it.",
+)
+@device_options
+@root_option
+def inspect(
+    video: str,
+    run: str,
+    video_dir: Path | None,
+    output: Path | None,
+    gpu: str | None,
+    device: str | None,
+    root: Path,
+) -> None:
+    """One picture of what a run sees in VIDEO, an id of its benchmark.
+
+    Frames along time, the frame weights over them, the annotated intervals, and the top
+    predictions of each expert. Without the video's file, the same without frames.
+    """
+    from meid_bench.device import choose_device
+    from meid_bench.inspection import inspect_video
+    from meid_bench.inspection_picture import save_picture
+    from meid_bench.trained_run import load_run
+
+    trained = load_run(run, choose_device(gpu, device), root)
+    inspection = inspect_video(trained, video, root, video_dir)
+    path = output or trained.folder / f"inspect-{video.replace('/', '-')}.png"
+    save_picture(inspection, path)
+    if inspection.without_frames:
+        click.echo(f"Note: no frames, {inspection.without_frames}", err=True)
+    click.echo(str(path))
+
+
+@click.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@run_option
+@click.option("--top", type=click.IntRange(min=1), default=5, show_default=True, help="Classes.")
+@click.option(
+    "--format",
+    "style",
+    type=click.Choice(["table", "csv", "json"]),
+    default="table",
+    show_default=True,
+    help="How to print it.",
+)
+@weights_option
+@device_options
+@root_option
+def predict(
+    files: tuple[Path, ...],
+    run: str,
+    top: int,
+    style: str,
+    weights: str | None,
+    gpu: str | None,
+    device: str | None,
+    root: Path,
+) -> None:
+    """The top classes of any video FILES, by a trained run.
+
+    The files go through the same decoding and the same encoder as the features that the run was
+    trained on.
+    """
+    from meid_bench.device import choose_device
+    from meid_bench.errors import DataError
+    from meid_bench.trained_run import load_run
+
+    trained = load_run(run, choose_device(gpu, device), root, weights)
+    for sentence in trained.differences:
+        click.echo(f"Note: {sentence}", err=True)
+    if trained.encoder.untrained:
+        click.echo("Note: the encoder is untrained (random weights).", err=True)
+    rows: list[dict[str, str | float]] = []
+    failed = []
+    for file in files:
+        try:
+            best = trained.predict(file)[:top]
+        except DataError as error:
+            failed.append(str(error))
+            continue
+        rows += [{"video": str(file), "class": p.label, "score": p.score} for p in best]
+    click.echo(_text(rows, style))
+    if failed:
+        raise click.ClickException("; ".join(failed))
+
+
+def _text(rows: list[dict[str, str | float]], style: str) -> str:
+    if style == "json":
+        return json.dumps(rows, ensure_ascii=False, indent=1)
+    import pandas as pd
+    from tabulate import tabulate
+
+    columns = ["video", "class", "score"]
+    if style == "csv":
+        return pd.DataFrame(rows, columns=columns).to_csv(index=False).rstrip("\n")
+    cells = [[row["video"], row["class"], f"{row['score']:.3f}"] for row in rows]
+    return tabulate(cells, columns, disable_numparse=True)
