@@ -1,7 +1,7 @@
 """`meid-bench run`: train a method on features, and record the result."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -9,9 +9,20 @@ from meid_bench.cli.device_options import device_options
 from meid_bench.cli.execution_options import execution_options
 from meid_bench.cli.root_option import root_option
 
+if TYPE_CHECKING:
+    from meid_bench.batchrun import Outcome
+    from meid_bench.request import Plan
+    from meid_bench.results import Result
+
 
 @click.command()
-@click.option("--method", required=True, help="Registered name, or module:Class.")
+@click.option(
+    "--method",
+    "methods",
+    required=True,
+    metavar="NAME[,...]",
+    help="Registered name, or module:Class; several with commas; all registered ones: all.",
+)
 @click.option("--dataset", default="charadeslt", show_default=True, help="A built benchmark.")
 @click.option(
     "--aggregator",
@@ -25,9 +36,23 @@ from meid_bench.cli.root_option import root_option
     show_default=True,
     help="e1: the method's loss on MEID's first expert's network.",
 )
-@click.option("--seed", default=0, show_default=True, help="Of everything random.")
+@click.option(
+    "--seeds",
+    "--seed",
+    default="0",
+    show_default=True,
+    metavar="N[,...]",
+    help="Of everything random; a run for each.",
+)
 @click.option("--features", help="Feature store to use, where there are several.")
 @click.option("--preset", help="A preset of the method, or 'default'.")
+@click.option(
+    "--protocol",
+    default="paper",
+    show_default=True,
+    help="paper: the method's own schedule; equal: the same epochs for all, the rate from val.",
+)
+@click.option("--quick", is_flag=True, help="A tenth of the schedule; never on the board.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a setting.")
 @click.option("--allow-missing", default=0, metavar="N", help="Listed videos without features.")
 @click.option("--tensorboard", is_flag=True, help="Write TensorBoard events beside the record.")
@@ -35,13 +60,15 @@ from meid_bench.cli.root_option import root_option
 @device_options
 @root_option
 def run(
-    method: str,
+    methods: str,
     dataset: str,
     aggregator: str,
     network: str,
-    seed: int,
+    seeds: str,
     features: str | None,
     preset: str | None,
+    protocol: str,
+    quick: bool,
     settings: tuple[str, ...],
     allow_missing: int,
     tensorboard: bool,
@@ -50,16 +77,19 @@ def run(
     device: str | None,
     root: Path,
 ) -> None:
-    """Train METHOD on a benchmark's features; the epoch is chosen on val, never on test.
+    """Train methods on a benchmark's features; the epoch is chosen on val, never on test.
 
     \b
     meid-bench run --method meid
     meid-bench run --method meid --set beta=0.3 --set batch=64 --seed 1
+    meid-bench run --method ldam,eql,meid --seeds 0,1,2
     meid-bench run --method my_module:MyMethod --aggregator nonlinear
     torchrun --nproc-per-node 4 -m meid_bench run --method meid
 
-    The same command goes on with an interrupted run.
+    The same command goes on with an interrupted run, and leaves out finished ones; of several
+    runs, one that fails stops no other.
     """
+    from meid_bench.batchrun import expand, failures, run_many
     from meid_bench.config import parse_assignments
     from meid_bench.curves import curve_log
     from meid_bench.device import describe
@@ -68,35 +98,73 @@ def run(
     from meid_bench.request import Request, plan
     from meid_bench.run import run as run_plan
 
-    request = Request(
-        method=method,
+    base = Request(
+        method="",
         dataset=dataset,
         aggregator=aggregator,
         network=network,
-        seed=seed,
         features=features,
         preset=preset,
         settings=parse_assignments(settings),
         allow_missing=allow_missing,
+        protocol=protocol,  # type: ignore[arg-type]  # planning refuses what is none
+        quick=quick,
     )
+    requests = expand(base, _names(methods), _numbers(seeds))
     with joined_device(gpu, device) as (chosen, first):
         say = click.echo if first else lambda line: None
-        planned = plan(request, root)
-        if planned.finished:
-            say("This very run is there already; nothing to do.")
+
+        def start(planned: "Plan") -> "Result":
+            with curve_log(planned, tensorboard, first) as log:
+                return run_plan(planned, chosen, log, Execution(**execution), say)
+
+        if len(requests) == 1:
+            planned = plan(requests[0], root)
+            if planned.finished:
+                say("This very run is there already; nothing to do.")
+            else:
+                title = planned.benchmark.title
+                say(f"{title}: {methods} with {aggregator} on {describe(chosen)}")
+            result = start(planned)
+            if first:
+                _print_result(planned, result)
         else:
-            say(f"{planned.benchmark.title}: {method} with {aggregator} on {describe(chosen)}")
-        with curve_log(planned, tensorboard, first) as log:
-            result = run_plan(planned, chosen, log, Execution(**execution), say)
-    if not first:
-        return
+            say(f"{len(requests)} runs with {aggregator} on {describe(chosen)}")
+            failed = failures(run_many(requests, root, start, say))
+            if failed:
+                raise click.ClickException(_failed_line(failed, len(requests)))
+        say(f"Next: meid-bench leaderboard --dataset {dataset}")
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _numbers(text: str) -> list[int]:
+    try:
+        return [int(number) for number in _names(text)]
+    except ValueError as error:
+        message = f"{text!r} is no list of whole numbers"
+        raise click.BadParameter(message, param_hint="--seeds") from error
+
+
+def _failed_line(failed: "list[Outcome]", total: int) -> str:
+    names = ", ".join(f"{o.request.method} seed {o.request.seed}" for o in failed)
+    return f"{len(failed)} of {total} runs failed: {names}; the others are kept"
+
+
+def _print_result(planned: "Plan", result: "Result") -> None:
     for warning in result.warnings:
         click.echo(f"Warning: {warning}", err=True)
     test = result.test
     groups = {"head": test.head, "medium": test.medium, "tail": test.tail}
     shown = ", ".join(f"{name} {value:.3f}" for name, value in groups.items() if value is not None)
     click.echo(f"Test mAP {test.overall:.3f} ({shown}), epoch {result.epoch} chosen on val")
+    if result.trials:
+        tried = ", ".join(f"{trial.lr:g}: {trial.val_map:.3f}" for trial in result.trials)
+        click.echo(f"Learning rates tried, val mAP: {tried}")
+    if result.quick:
+        click.echo("A tenth of the schedule: this record never enters the board.")
     if result.features is not None and result.features.untrained:
         click.echo("The encoder was untrained: these numbers say nothing of real features.")
     click.echo(f"Record: {planned.folder}")
-    click.echo(f"Next: meid-bench leaderboard --dataset {dataset}")
