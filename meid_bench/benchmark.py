@@ -82,10 +82,14 @@ class Benchmark:
             row[list(video.labels)] = 1
         return matrix
 
+    def counts_in(self, split: str) -> NDArray[np.int64]:
+        """Videos per class of a split, (C,) int64."""
+        return class_counts((video.labels for video in self.splits[split]), len(self.classes))
+
     @cached_property
     def counts(self) -> NDArray[np.int64]:
         """Training videos per class, (C,) int64."""
-        return class_counts((video.labels for video in self.splits["train"]), len(self.classes))
+        return self.counts_in("train")
 
     @cached_property
     def groups(self) -> dict[str, NDArray[np.int64]]:

@@ -1,0 +1,68 @@
+"""`meid-bench stats`: a built benchmark in numbers, and as a picture."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from meid_bench.cli.root_option import root_option
+
+if TYPE_CHECKING:
+    from meid_bench.benchmark import Benchmark
+
+
+@click.command()
+@click.argument("dataset")
+@click.option(
+    "--plot",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE.png",
+    help="Draw videos per class, sorted, the bins shaded.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, class counts included.")
+@root_option
+def stats(dataset: str, plot: Path | None, as_json: bool, root: Path) -> None:
+    """Print DATASET's row of Table 1 beside the paper's, number by number.
+
+    DATASET is the name of a built benchmark.
+
+    \b
+    meid-bench stats charadeslt --plot charadeslt.png
+    """
+    from meid_bench.benchmark import load_benchmark
+    from meid_bench.cli.table1_text import print_table1
+
+    benchmark = load_benchmark(dataset, root)
+    if as_json:
+        click.echo(json.dumps(_as_json(benchmark), indent=2))
+    else:
+        click.echo(f"{benchmark.title}\n")
+        print_table1(benchmark)
+        click.echo(f"\nfingerprint {benchmark.fingerprint}")
+    if plot is not None:
+        from meid_bench.statsplot import plot_classes
+
+        plot_classes(benchmark, plot)
+        click.echo(f"Drawn: {plot}", err=True)
+
+
+def _as_json(benchmark: "Benchmark") -> dict[str, Any]:
+    from dataclasses import asdict
+
+    from meid_bench.benchmark import SPLITS
+    from meid_bench.table1 import compare
+
+    found, expected = benchmark.statistics(), benchmark.expected
+    agrees = [number.agrees for number in compare(found, expected)]
+    return {
+        "name": benchmark.name,
+        "title": benchmark.title,
+        "fingerprint": benchmark.fingerprint,
+        "bins": asdict(benchmark.bins),
+        "statistics": asdict(found),
+        "expected": None if expected is None else asdict(expected),
+        "agrees": None if expected is None else all(agrees),
+        "classes": list(benchmark.classes),
+        "videos_per_class": {split: benchmark.counts_in(split).tolist() for split in SPLITS},
+    }
