@@ -1,6 +1,5 @@
 """One epoch of training: batches, steps, and the training videos' AP."""
 
-import warnings
 from collections.abc import Iterator
 
 import numpy as np
@@ -41,11 +40,8 @@ class Stepper:
         self.autocast = torch.autocast(device.type, torch.bfloat16, enabled=bfloat16)
         self._loss: nn.Module = _Loss(method, self.autocast)
         if ranks.size() > 1:
-            # A loss may leave parameters out (necks at lambda 0); that none is left out is fine.
-            warnings.filterwarnings("ignore", message="find_unused_parameters=True")
-            self._loss = DistributedDataParallel(
-                self._loss, broadcast_buffers=False, find_unused_parameters=True
-            )
+            # A loss may leave parameters out (necks at lambda 0), the same ones in every step.
+            self._loss = DistributedDataParallel(self._loss, static_graph=True)
 
     def set_rate(self, rate: float) -> None:
         """Set the learning rate."""

@@ -24,6 +24,7 @@ CPU = torch.device("cpu")
 CASES = {name: (name, "nonlinear", {}) for name in sorted(registered())} | {
     "plain, netvlad": ("plain", "netvlad", {}),
     "meid, nextvlad": ("meid", "nextvlad", {}),
+    "meid, unused necks": ("meid", "nonlinear", {"lambda1": 0.0}),
     "meid, batch norm": ("meid", "nonlinear", {"norm": "batch"}),
 }
 STEPS = 20
