@@ -182,12 +182,13 @@ def resolve(
     for name in settings:
         if name not in [*own, *general, *prefixed]:
             raise unknown(f"setting of {kind.__name__}", name, [*own, *general, *prefixed])
+    if protocol == "equal":
+        _check_free(kind, settings)
     config = changed(kind.Config(), kind.presets.get(preset, {}) if preset else {})
     if quick and protocol == "paper":
         config = scaled(config, QUICK)
     config = changed(config, {name: value for name, value in settings.items() if name in own})
     if protocol == "equal":
-        _check_free(kind, settings)
         config = equalised(kind, config, round(EQUAL_EPOCHS * (QUICK if quick else 1)))
     inner = {n.removeprefix(AGGREGATOR_PREFIX): v for n, v in settings.items() if n in prefixed}
     resolved = asdict(config)
