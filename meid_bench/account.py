@@ -6,7 +6,7 @@ from pathlib import Path
 
 from meid_bench.benchmark import Benchmark
 from meid_bench.failures import Failure
-from meid_bench.features import FeatureStore
+from meid_bench.npy_store import open_store
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ def take_account(benchmark: Benchmark, folder: Path) -> Account:
     Raises:
         DataError: A shard or the manifest is damaged.
     """
-    store = FeatureStore(folder)
+    store = open_store(folder)
     listed = benchmark.all_ids()
     stored = set(store.ids)
     failures = store.failures

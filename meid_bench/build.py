@@ -25,6 +25,7 @@ from meid_bench.download import verify
 from meid_bench.errors import DataError, SettingError
 from meid_bench.labelcsv import FRACTIONS, own_benchmark
 from meid_bench.longtail import Bins
+from meid_bench.npy_store import Registered, npy_folders, register_npy
 from meid_bench.paths import benchmark_dir
 from meid_bench.source import Source, annotation_files
 from meid_bench.spec import check_name, find_spec, load_spec, packaged_specs
@@ -41,13 +42,15 @@ class BuildResult:
         folder: Where both were written.
         missed: A sentence for each target that a computed split missed.
         transfer: What fetching single videos took; None where no archive was read that way.
+        features: Folders of features that came with the official files, to be read in place.
     """
 
     benchmark: Benchmark
     manifest: BuildManifest
     folder: Path
     missed: tuple[str, ...]
-    transfer: Transfer | None
+    transfer: Transfer | None = None
+    features: tuple[Registered, ...] = ()
 
 
 def build(
@@ -98,9 +101,15 @@ def build(
             gathered = gather_videos(archive, ids, origin, root, videos)
         else:
             gathered = Gathered(None)
+        features = []
+        if spec.format == "videolt" and origin.folder is not None:
+            # Its authors hand out features, not videos.
+            features = [register_npy(benchmark, npy, root) for npy in npy_folders(origin.folder)]
         manifest = _manifest(benchmark, sources, gathered)
         save_manifest(manifest, root)
-    return BuildResult(benchmark, manifest, folder, tuple(missed), gathered.transfer)
+    return BuildResult(
+        benchmark, manifest, folder, tuple(missed), gathered.transfer, tuple(features)
+    )
 
 
 def build_own(
@@ -139,7 +148,7 @@ def build_own(
         _save(benchmark, root)
         manifest = _manifest(benchmark, {"labels": verify(labels, None, None)}, Gathered(there))
         save_manifest(manifest, root)
-    return BuildResult(benchmark, manifest, benchmark_dir(root, name), (), None)
+    return BuildResult(benchmark, manifest, benchmark_dir(root, name), ())
 
 
 def _in_place(folder: Path, archive: str, ids: Sequence[str], root: Path) -> VideosFound:

@@ -11,6 +11,7 @@ from meid_bench.benchmark import SPLITS, Benchmark, load_benchmark
 from meid_bench.build_manifest import load_manifest
 from meid_bench.errors import DataError, MeidBenchError, unknown
 from meid_bench.features import FeatureStore
+from meid_bench.npy_store import open_store
 from meid_bench.paths import features_dir
 from meid_bench.trained_run import TrainedRun
 from meid_bench.video import decode_video
@@ -103,7 +104,7 @@ def _find(benchmark: Benchmark, video_id: str) -> tuple[str, Annotation]:
 
 def _store(run: TrainedRun, benchmark: Benchmark, root: Path) -> FeatureStore:
     assert run.record.features is not None
-    store = FeatureStore(features_dir(root, benchmark.name) / run.record.features.name)
+    store = open_store(features_dir(root, benchmark.name) / run.record.features.name)
     if store.fingerprint != run.model.features:
         raise DataError(
             f"{store.folder} has the fingerprint {store.fingerprint[:8]}; {run.folder.name} was "

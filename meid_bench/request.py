@@ -18,6 +18,7 @@ from meid_bench.errors import DataError, SettingError, unknown
 from meid_bench.features import FeatureStore, find_store
 from meid_bench.method import IN_EPOCHS, LEARNING_RATE, Method, Task
 from meid_bench.model import AGGREGATOR_PREFIX, Model, build_method
+from meid_bench.npy_store import open_store
 from meid_bench.paths import runs_dir
 from meid_bench.plugins import find_method
 from meid_bench.protocol import (
@@ -133,7 +134,7 @@ def plan(request: Request, root: Path) -> Plan:
     settings, runner = resolve(
         kind, request.aggregator, preset, request.settings, request.protocol, request.quick
     )
-    store = FeatureStore(find_store(root, benchmark, request.features))
+    store = open_store(find_store(root, benchmark, request.features))
     runner = _with_frames(runner, benchmark, store)
     missing = missing_ids(benchmark, store)
     _check_missing(missing, request.allow_missing, benchmark)

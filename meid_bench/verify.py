@@ -10,6 +10,7 @@ import numpy as np
 from meid_bench.benchmark import Benchmark
 from meid_bench.errors import DataError
 from meid_bench.feature_manifest import load_manifest
+from meid_bench.npy_store import IN_PLACE, faulty_npy, withdraw
 from meid_bench.shard import PATTERN, read_shard, shard_path, write_shard
 from meid_bench.store import shards
 from meid_bench.video import frame_indices
@@ -50,6 +51,8 @@ def verify_store(benchmark: Benchmark, folder: Path) -> list[Fault]:
             f"{manifest['benchmark_fingerprint'][:8]}, {benchmark.name} has "
             f"{benchmark.fingerprint[:8]}; run `meid-bench extract` again"
         )
+    if IN_PLACE in manifest["provenance"]:
+        return [Fault(f"{name}.npy", problem, name) for name, problem in faulty_npy(folder)]
     shape = (manifest["recipe"]["frames"], manifest["recipe"]["width"])
     expected = {
         shard_path(folder, n).name: set(ids) for n, ids in shards(benchmark.all_ids()).items()
@@ -107,12 +110,16 @@ def _problem(file: h5py.File, row: int, imported: bool) -> str | None:
 def repair_store(folder: Path, faults: Sequence[Fault]) -> None:
     """Take out what is wrong, so that `extract` makes it again.
 
-    A video at fault leaves its shard; a shard at fault goes as a whole.
+    A video at fault leaves its shard; a shard at fault goes as a whole. Of features that are
+    read in place, those at fault are put among the failures, and no file is touched.
 
     Args:
         folder: The store.
         faults: As `verify_store` found them.
     """
+    if IN_PLACE in load_manifest(folder)["provenance"]:
+        withdraw(folder, {str(fault.video): fault.problem for fault in faults})
+        return
     for name in sorted({fault.shard for fault in faults}):
         path = folder / name
         bad = {fault.video for fault in faults if fault.shard == name}

@@ -183,4 +183,14 @@ def _print(result: "BuildResult") -> None:
             f"fetched {readable(fetched)} in {result.transfer.requests} requests, "
             f"{readable(max(size - fetched, 0))} less than the whole archive"
         )
-    click.echo(f"next: meid-bench extract --dataset {benchmark.name}")
+    for features in result.features:
+        click.echo(f"features: {features.stored} in {features.npy_folder}: {features.store.name}")
+        if features.failed:
+            first = features.failed[0]
+            click.echo(
+                f"Warning: {len(features.failed)} videos have no usable features there, such as "
+                f"{first.id}: {first.error}; all are in {features.store / 'failures.jsonl'}",
+                err=True,
+            )
+    command = "run --method plain" if result.features else "extract"
+    click.echo(f"next: meid-bench {command} --dataset {benchmark.name}")
