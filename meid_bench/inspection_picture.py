@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpec
+from matplotlib.patches import Patch
 
 from meid_bench.inspection import Inspection
 from meid_bench.paths import atomic
@@ -43,6 +44,8 @@ def draw(inspection: Inspection) -> Figure:
     _draw_weights(curves, inspection)
     _draw_frames(strip, inspection)
     _draw_intervals(bars, inspection)
+    bins = [Patch(color=colour, label=group) for group, colour in COLOURS.items()]
+    figure.legend(handles=bins, loc="outside lower center", ncols=3, fontsize=9, frameon=False)
     for column, name in enumerate(inspection.scores):
         _draw_predictions(figure.add_subplot(grid[3, column]), inspection, name)
     return figure
@@ -79,7 +82,8 @@ def _draw_weights(axes: Any, inspection: Inspection) -> None:
     for (name, values), colour in zip(inspection.weights.items(), LINES, strict=False):
         axes.plot(inspection.times, values, color=colour, linewidth=1.4, label=name)
     axes.set_xlim(*span(inspection))
-    axes.set_ylim(bottom=0)
+    largest = max((float(values.max()) for values in inspection.weights.values()), default=1.0)
+    axes.set_ylim(0, max(2.0, 1.15 * largest))
     axes.set_ylabel("weight\n(1 = uniform)")
     axes.tick_params(labelbottom=False)
     if inspection.weights:
@@ -105,20 +109,13 @@ def _draw_intervals(axes: Any, inspection: Inspection) -> None:
         text.set_color(COLOURS[inspection.group[label]])
     axes.set_xlabel("seconds" if inspection.in_seconds else "frame (when is not known)")
     axes.set_xlim(*span(inspection))
-    for group, colour in COLOURS.items():
-        axes.plot([], [], color=colour, linewidth=5, label=group)
-    axes.legend(loc="upper left", bbox_to_anchor=(0, -0.12), ncols=3, fontsize=8, frameon=False)
 
 
 def _draw_predictions(axes: Any, inspection: Inspection, name: str) -> None:
     scores = inspection.scores[name]
     best = np.argsort(-scores, kind="stable")[:TOP]
-    axes.barh(
-        range(len(best)),
-        scores[best],
-        color=[COLOURS[inspection.group[c]] for c in best],
-        height=0.7,
-    )
+    colours = [COLOURS[inspection.group[c]] for c in best]
+    axes.barh(range(len(best)), scores[best], color=colours, height=0.7, alpha=0.45)
     axes.set_yticks([])
     axes.set_ylim(len(best) - 0.4, -0.6)
     axes.set_xlim(0, 1)
@@ -130,7 +127,6 @@ def _draw_predictions(axes: Any, inspection: Inspection, name: str) -> None:
         axes.text(
             0.02, row, text, va="center", fontsize=9, parse_math=False,
             weight="bold" if label in true else "normal",
-            bbox={"facecolor": "white", "alpha": 0.65, "edgecolor": "none", "pad": 0.8},
         )  # fmt: skip
 
 
