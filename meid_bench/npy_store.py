@@ -106,7 +106,7 @@ def read_npy(path: Path, shape: tuple[int, int]) -> tuple[NDArray[np.float16] | 
 
     Objects in it are never unpickled.
     """
-    array, fault = _open_npy(path)
+    array, fault = open_npy(path)
     if array is None:
         return None, fault
     if array.shape != shape:
@@ -118,7 +118,7 @@ def read_npy(path: Path, shape: tuple[int, int]) -> tuple[NDArray[np.float16] | 
     return features, ""
 
 
-def _open_npy(path: Path) -> tuple[NDArray[Any] | None, str]:
+def open_npy(path: Path) -> tuple[NDArray[Any] | None, str]:
     """Map a file, so that nothing but what is looked at is read."""
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -203,7 +203,7 @@ def register_npy(benchmark: Benchmark, npy_folder: Path, root: Path) -> Register
     digest = hashlib.sha256()
     with Progress(len(benchmark.all_ids()), npy_folder.name, "files") as progress:
         for name in benchmark.all_ids():
-            array, fault = _open_npy(npy_folder / f"{name}.npy")
+            array, fault = open_npy(npy_folder / f"{name}.npy")
             progress.update(1, f"{len(failed)} not usable")
             if array is not None:
                 fault = _misfit(array, benchmark.frames, widths)
@@ -240,18 +240,7 @@ def _misfit(array: NDArray[Any], frames: int, widths: set[int]) -> str:
 def _manifest(
     benchmark: Benchmark, npy_folder: Path, width: int, fingerprint: str
 ) -> dict[str, Any]:
-    recipe = Recipe(
-        encoder=encoder_of(npy_folder.name),
-        weights_sha256=UNKNOWN,
-        transform=UNKNOWN,
-        frames=benchmark.frames,
-        width=width,
-        decoder=UNKNOWN,
-        decoder_version=UNKNOWN,
-        precision=UNKNOWN,
-        source=UNKNOWN,
-        frame_rule=UNKNOWN,
-    )
+    recipe = unknown_recipe(encoder_of(npy_folder.name), benchmark.frames, width)
     return feature_manifest(
         benchmark,
         recipe,
@@ -263,6 +252,22 @@ def _manifest(
             "tool": __version__,
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
         },
+    )
+
+
+def unknown_recipe(encoder: str, frames: int, width: int) -> Recipe:
+    """The recipe of features of which nobody told more than this."""
+    return Recipe(
+        encoder=encoder,
+        weights_sha256=UNKNOWN,
+        transform=UNKNOWN,
+        frames=frames,
+        width=width,
+        decoder=UNKNOWN,
+        decoder_version=UNKNOWN,
+        precision=UNKNOWN,
+        source=UNKNOWN,
+        frame_rule=UNKNOWN,
     )
 
 
