@@ -1,20 +1,14 @@
 """`meid-bench extract` and `verify`: features from videos, and whether they are whole."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
+from meid_bench.cli.account_text import print_account, refuse_missing
 from meid_bench.cli.dataset_option import dataset_option
 from meid_bench.cli.device_options import device_options
 from meid_bench.cli.root_option import root_option
 from meid_bench.errors import DataError
-
-if TYPE_CHECKING:
-    from meid_bench.account import Account
-
-# Names printed of each kind; all of them are in failures.jsonl.
-SHOWN = 10
 
 
 @click.command()
@@ -134,8 +128,8 @@ def extract(
         say=click.echo,
     )
     if account is not None:
-        _print_account(account)
-        _refuse_missing(account, allow_missing)
+        print_account(account)
+        refuse_missing(account, allow_missing)
 
 
 @click.command()
@@ -165,35 +159,8 @@ def verify(dataset: str, features: str | None, repair: bool, root: Path) -> None
             "back on the list"
         )
     account = take_account(benchmark, folder)
-    _print_account(account)
+    print_account(account)
     if account.untried:
         raise DataError(
             f"{len(account.untried)} listed videos have no features yet; run `meid-bench extract`"
-        )
-
-
-def _print_account(account: "Account") -> None:
-    click.echo(f"stored    {account.stored} of {account.listed} videos")
-    if account.damaged:
-        frames = sum(account.damaged.values())
-        click.echo(f"damaged   {len(account.damaged)} of them, {frames} frames in all")
-        _print_some([f"{name}: {count} frames" for name, count in account.damaged.items()])
-    if account.failed:
-        click.echo(f"failed    {len(account.failed)} videos")
-        _print_some([f"{name}: {failure.error}" for name, failure in account.failed.items()])
-
-
-def _print_some(lines: list[str]) -> None:
-    for line in lines[:SHOWN]:
-        click.echo(f"          {line}")
-    if len(lines) > SHOWN:
-        click.echo(f"          and {len(lines) - SHOWN} more")
-
-
-def _refuse_missing(account: "Account", allowed: int) -> None:
-    missing = account.listed - account.stored
-    if missing > allowed:
-        raise DataError(
-            f"{missing} of {account.listed} videos have no features, --allow-missing allows "
-            f"{allowed}; their reasons are in {account.folder / 'failures.jsonl'}"
         )

@@ -24,6 +24,8 @@ COMMANDS: dict[str, str] = {
     "report": "meid_bench.cli.report:report",
     "inspect": "meid_bench.cli.inspect:inspect",
     "predict": "meid_bench.cli.inspect:predict",
+    "import-features": "meid_bench.cli.features:import_features",
+    "export-features": "meid_bench.cli.features:export_features",
 }
 
 
