@@ -11,6 +11,7 @@ from meid_bench.request import Plan, Request, plan
 from meid_bench.results import Result
 
 ALL = "all"
+Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ def run_many(
     requests: Sequence[Request],
     root: Path,
     start: Callable[[Plan], Result],
-    say: Callable[[str], None] = lambda line: None,
+    say: Say = lambda line: None,
 ) -> list[Outcome]:
     """Run every request that has no record yet.
 
@@ -68,8 +69,8 @@ def run_many(
     """
     outcomes = []
     for number, request in enumerate(requests, start=1):
-        outcome = _attempt(request, root, start)
-        say(f"[{number}/{len(requests)}] {_line(outcome)}")
+        outcome = attempt(request, root, start)
+        say(f"[{number}/{len(requests)}] {outcome_line(outcome)}")
         outcomes.append(outcome)
     return outcomes
 
@@ -79,7 +80,8 @@ def failures(outcomes: Sequence[Outcome]) -> list[Outcome]:
     return [outcome for outcome in outcomes if outcome.error is not None]
 
 
-def _attempt(request: Request, root: Path, start: Callable[[Plan], Result]) -> Outcome:
+def attempt(request: Request, root: Path, start: Callable[[Plan], Result]) -> Outcome:
+    """Plan and run one request; whatever it raises is in the outcome."""
     folder = None
     try:
         planned = plan(request, root)
@@ -93,7 +95,8 @@ def _attempt(request: Request, root: Path, start: Callable[[Plan], Result]) -> O
         return Outcome(request, None, folder, f"{type(error).__name__}: {error}")
 
 
-def _line(outcome: Outcome) -> str:
+def outcome_line(outcome: Outcome) -> str:
+    """What came of a run, a line."""
     name = f"{outcome.request.method} seed {outcome.request.seed}"
     if outcome.result is None:
         return f"{name} FAILED: {outcome.error}"

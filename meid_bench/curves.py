@@ -20,27 +20,36 @@ def curve_log(
     Args:
         plan: The run.
         tensorboard: Write events beside the record too.
-        shown: False for a process that is not the first of several.
+        shown: False for one of several processes, which would draw over each other.
 
     Raises:
         SettingError: TensorBoard is wanted and not installed.
     """
-    if plan.finished or not shown:
+    if plan.finished:
         yield lambda point: None
         return
     with ExitStack() as stack:
         writer = stack.enter_context(_writer(plan)) if tensorboard else None
-        epochs = plan.epochs * max(len(plan.grid), 1)
-        bar = stack.enter_context(Progress(epochs, _label(plan), "epochs", done=_done(plan)))
+        bar = stack.enter_context(_progress(plan)) if shown else None
 
         def log(point: CurvePoint) -> None:
-            loss = "not finite" if point.loss is None else f"{point.loss:.4f}"
-            note = f"{point.stage}, loss {loss}, val mAP {point.val['overall'] or 0:.3f}"
-            bar.update(note=note)
+            if bar is not None:
+                bar.update(note=_note(point))
             if writer is not None:
                 _write(writer, point)
 
         yield log
+
+
+def _progress(plan: Plan) -> Progress:
+    epochs = plan.epochs * max(len(plan.grid), 1)
+    label = f"{plan.request.method} seed {plan.request.seed}"
+    return Progress(epochs, label, "epochs", done=_done(plan))
+
+
+def _note(point: CurvePoint) -> str:
+    loss = "not finite" if point.loss is None else f"{point.loss:.4f}"
+    return f"{point.stage}, loss {loss}, val mAP {point.val['overall'] or 0:.3f}"
 
 
 def _done(plan: Plan) -> int:
@@ -49,10 +58,6 @@ def _done(plan: Plan) -> int:
     found = (checkpoint_of(trial.folder).progress() for trial in trials)
     unfinished = sum(len(progress.curve) for progress in found if progress)
     return unfinished + sum(trial.epochs for trial in trials if trial.finished)
-
-
-def _label(plan: Plan) -> str:
-    return f"{plan.request.method} seed {plan.request.seed}"
 
 
 def _writer(plan: Plan) -> Any:

@@ -26,6 +26,7 @@ class Execution:
         deterministic: Bit-equal numbers on one machine; a CPU gives them anyhow.
         compile: Compile the method's modules with torch.compile.
         checkpoint_minutes: Longest time between two resume checkpoints.
+        neighbours: Processes that train runs of their own on this machine, this one included.
     """
 
     cache: CacheMode = "auto"
@@ -33,6 +34,7 @@ class Execution:
     deterministic: bool = False
     compile: bool = False
     checkpoint_minutes: float = 5.0
+    neighbours: int = 1
 
     def __post_init__(self) -> None:
         """Refuse a negative time."""

@@ -64,7 +64,7 @@ def run(
     if plan.grid:
         return _tried(plan, lambda trial: run(trial, device, log, execution, say))
     bfloat16 = resolve_precision(execution.precision, device) == "bfloat16"
-    local = find_ranks().local_size if ranks.size() > 1 else 1
+    processes = find_ranks().local_size if ranks.size() > 1 else execution.neighbours
     needed = feature_bytes(plan.benchmark, plan.store)
 
     def work(cache: Cache) -> Result:
@@ -72,7 +72,7 @@ def run(
         return _run(plan, device, log, execution, cache)
 
     with arithmetic(device, bfloat16, execution.deterministic):
-        return with_room(work, execution.cache, needed, device, local)
+        return with_room(work, execution.cache, needed, device, processes)
 
 
 def _tried(plan: Plan, run_trial: Callable[[Plan], Result]) -> Result:

@@ -1,5 +1,7 @@
 """`meid-bench run`: train a method on features, and record the result."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +13,8 @@ from meid_bench.cli.root_option import root_option
 
 if TYPE_CHECKING:
     from meid_bench.batchrun import Outcome
-    from meid_bench.request import Plan
+    from meid_bench.execution import Execution
+    from meid_bench.request import Plan, Request
     from meid_bench.results import Result
 
 
@@ -56,6 +59,7 @@ if TYPE_CHECKING:
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a setting.")
 @click.option("--allow-missing", default=0, metavar="N", help="Listed videos without features.")
 @click.option("--tensorboard", is_flag=True, help="Write TensorBoard events beside the record.")
+@click.option("--part", metavar="I/N", help="Of several runs only part I of N: one a machine.")
 @execution_options
 @device_options
 @root_option
@@ -72,6 +76,7 @@ def run(
     settings: tuple[str, ...],
     allow_missing: int,
     tensorboard: bool,
+    part: str | None,
     execution: dict[str, Any],
     gpu: str | None,
     device: str | None,
@@ -87,16 +92,14 @@ def run(
     torchrun --nproc-per-node 4 -m meid_bench run --method meid
 
     The same command goes on with an interrupted run, and leaves out finished ones; of several
-    runs, one that fails stops no other.
+    runs, one that fails stops no other. With --gpu 0,1 there is one run on each at a time. Under
+    torchrun a single run is shared by all processes; of several, each process takes its own.
     """
-    from meid_bench.batchrun import expand, failures, run_many
+    from meid_bench.batchrun import expand
     from meid_bench.config import parse_assignments
-    from meid_bench.curves import curve_log
-    from meid_bench.device import describe
     from meid_bench.execution import Execution
-    from meid_bench.ranks import joined_device
-    from meid_bench.request import Request, plan
-    from meid_bench.run import run as run_plan
+    from meid_bench.request import Request
+    from meid_bench.schedule import part_of
 
     base = Request(
         method="",
@@ -111,29 +114,78 @@ def run(
         quick=quick,
     )
     requests = expand(base, _names(methods), _numbers(seeds))
+    how = Execution(**execution)
+    if len(requests) == 1 and part is None:
+        _run_one(requests[0], root, how, tensorboard, gpu, device)
+    else:
+        _run_several(part_of(requests, part), root, how, tensorboard, gpu, device)
+
+
+def _run_one(
+    request: "Request",
+    root: Path,
+    execution: "Execution",
+    tensorboard: bool,
+    gpu: str | None,
+    device: str | None,
+) -> None:
+    from meid_bench.curves import curve_log
+    from meid_bench.device import describe
+    from meid_bench.ranks import joined_device
+    from meid_bench.request import plan
+    from meid_bench.run import run
+
     with joined_device(gpu, device) as (chosen, first):
         say = click.echo if first else lambda line: None
-
-        def start(planned: "Plan") -> "Result":
-            with curve_log(planned, tensorboard, first) as log:
-                return run_plan(planned, chosen, log, Execution(**execution), say)
-
-        if len(requests) == 1:
-            planned = plan(requests[0], root)
-            if planned.finished:
-                say("This very run is there already; nothing to do.")
-            else:
-                title = planned.benchmark.title
-                say(f"{title}: {methods} with {aggregator} on {describe(chosen)}")
-            result = start(planned)
-            if first:
-                _print_result(planned, result)
+        planned = plan(request, root)
+        if planned.finished:
+            say("This very run is there already; nothing to do.")
         else:
-            say(f"{len(requests)} runs with {aggregator} on {describe(chosen)}")
-            failed = failures(run_many(requests, root, start, say))
-            if failed:
-                raise click.ClickException(_failed_line(failed, len(requests)))
-        say(f"Next: meid-bench leaderboard --dataset {dataset}")
+            title = planned.benchmark.title
+            say(f"{title}: {request.method} with {request.aggregator} on {describe(chosen)}")
+        with curve_log(planned, tensorboard and first, first) as log:
+            result = run(planned, chosen, log, execution, say)
+    if first:
+        _print_result(planned, result)
+        click.echo(f"Next: meid-bench leaderboard --dataset {request.dataset}")
+
+
+def _run_several(
+    requests: Sequence["Request"],
+    root: Path,
+    execution: "Execution",
+    tensorboard: bool,
+    gpu: str | None,
+    device: str | None,
+) -> None:
+    from meid_bench.batchrun import failures, run_many
+    from meid_bench.curves import curve_log
+    from meid_bench.device import choose_devices, describe, device_of_rank
+    from meid_bench.ranks import find_ranks
+    from meid_bench.run import run
+    from meid_bench.schedule import run_on_devices
+
+    devices, ranks = choose_devices(gpu, device), find_ranks()
+    if ranks.size > 1:
+        requests = requests[ranks.rank :: ranks.size]
+        named = gpu is not None or device is not None
+        devices = [device_of_rank(devices, named, ranks.local)]
+        execution = replace(execution, neighbours=ranks.local_size)
+    click.echo(f"{len(requests)} runs on {', '.join(map(describe, devices))}")
+
+    def start(planned: "Plan") -> "Result":
+        with curve_log(planned, tensorboard, ranks.size == 1) as log:
+            return run(planned, devices[0], log, execution)
+
+    if len(devices) > 1:
+        outcomes = run_on_devices(requests, root, devices, execution, click.echo, tensorboard)
+    else:
+        outcomes = run_many(requests, root, start, click.echo)
+    failed = failures(outcomes)
+    if failed:
+        raise click.ClickException(_failed_line(failed, len(requests)))
+    if requests:
+        click.echo(f"Next: meid-bench leaderboard --dataset {requests[0].dataset}")
 
 
 def _names(text: str) -> list[str]:
