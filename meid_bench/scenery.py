@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 HEIGHT, WIDTH, FRAME_RATE = 192, 256, 12
 # Where objects may be, as (x, y) of their centres: inside the square that ImageNet's centre crop
 # leaves of a 4:3 picture, so that no annotated object is cut away before the encoder sees it.
-SLOTS = tuple((x, y) for y in (54, 138) for x in (72, 128, 184))
-SIZE = 27  # half an object's width, pixels
+SLOTS = tuple((x, y) for y in (54, 138) for x in (68, 128, 188))
+SIZE = 33  # half an object's width, pixels
 ROOMS = {
     "Kitchen": ((205, 200, 185), (150, 120, 95)),
     "Bedroom": ((190, 195, 210), (125, 110, 100)),
