@@ -95,3 +95,25 @@ def test_an_unknown_name_or_an_empty_folder_is_a_sentence(tmp_path: Path) -> Non
         find_spec("charadesegoLT")
     with pytest.raises(SettingError, match=r"holds no spec\.json"):
         find_spec(tmp_path)
+
+
+def test_a_specification_may_say_only_what_differs_from_its_neighbour(release: Release) -> None:
+    other = release.spec.parent / "other"
+    other.mkdir()
+    change = {"base": release.spec.name, "name": "other", "bins": {"medium_max": 77}}
+    (other / FILE).write_text(json.dumps(change))
+    base, spec = load_spec(release.spec), load_spec(other)
+    assert (spec.name, spec.bins.medium_max) == ("other", 77)
+    assert (spec.bins.tail_max, spec.sources) == (base.bins.tail_max, base.sources)
+
+
+@pytest.mark.parametrize(
+    ("base", "message"),
+    [("absent", "cannot be read"), ("../spec", "cannot be a name"), ("other", "unknown key")],
+)
+def test_a_base_that_is_no_neighbour_is_named(base: str, message: str, release: Release) -> None:
+    other = release.spec.parent / "other"
+    other.mkdir()
+    (other / FILE).write_text(json.dumps({"base": base, "name": "other"}))
+    with pytest.raises(DataError, match=message):
+        load_spec(other)
