@@ -48,6 +48,26 @@ def test_equals_scikit_learn_at_2000_by_200_with_ties_on_several_threads(monkeyp
     np.testing.assert_allclose(ap, independent(scores, labels), rtol=0, atol=1e-14)
 
 
+@pytest.mark.parametrize("kind", ["uniform", "peaked", "tied", "ends", "minus zero"])
+def test_counting_by_buckets_equals_sorting(kind, monkeypatch):
+    rng = np.random.default_rng(3)
+    scores = rng.random((3000, 6))
+    if kind == "peaked":
+        scores = 1 / (1 + np.exp(-(rng.normal(size=scores.shape) * 3 - 6)))
+    if kind == "tied":
+        scores = np.round(scores, 2)
+    if kind == "ends":
+        scores = np.round(scores)
+    if kind == "minus zero":
+        scores = np.where(scores < 0.7, -0.0, 0.0)
+    scores = scores.astype(np.float32)
+    labels = (rng.random(scores.shape) < 0.02).astype(np.uint8)
+    by_sorting = average_precision(scores, labels)
+    monkeypatch.setattr(metrics, "BUCKETS_FROM", 0)
+    np.testing.assert_array_equal(average_precision(scores, labels), by_sorting)
+    np.testing.assert_allclose(by_sorting, independent(scores, labels), rtol=0, atol=1e-14)
+
+
 def test_threads_change_no_bit(monkeypatch):
     scores, labels = made(500, 50, 3, 0.1)
     alone = average_precision(scores, labels)
