@@ -80,6 +80,12 @@ def failures(outcomes: Sequence[Outcome]) -> list[Outcome]:
     return [outcome for outcome in outcomes if outcome.error is not None]
 
 
+def failed_sentence(failed: Sequence[Outcome], total: int) -> str:
+    """Which of `total` runs failed, a sentence."""
+    names = ", ".join(f"{o.request.method} seed {o.request.seed}" for o in failed)
+    return f"{len(failed)} of {total} runs failed: {names}; the others are kept"
+
+
 def attempt(request: Request, root: Path, start: Callable[[Plan], Result]) -> Outcome:
     """Plan and run one request; whatever it raises is in the outcome."""
     folder = None

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from meid_bench.annotation import Annotation, Interval
 from meid_bench.errors import DataError, unknown
 from meid_bench.longtail import Bins, Statistics, class_counts, statistics
-from meid_bench.paths import benchmark_dir, home, write_text
+from meid_bench.paths import benchmark_dir, home, packaged_splits, write_text
 
 SPLITS = ("train", "val", "test")
 FILE = "benchmark.json"
@@ -132,7 +132,7 @@ def load_benchmark(name: str, root: Path | None = None) -> Benchmark:
     path = benchmark_dir(root, name) / FILE
     if not path.is_file():
         built = [found.parent.name for found in benchmark_dir(root, "").glob(f"*/{FILE}")]
-        if name in built or not built:
+        if not built or (packaged_splits() / name).is_dir():
             raise DataError(
                 f"Benchmark {name!r} has not been built under {root}; run `meid-bench build {name}`"
             )

@@ -151,7 +151,7 @@ def make_board(
             if quick
             else f"{others} quick records are never on the board"
         )
-    rows = _name_variants([_row(runs) for runs in kept.values()])
+    rows = _name_variants([make_row(runs) for runs in kept.values()])
     return Board(
         title=f"{benchmark.title}: quick runs, a shortened schedule" if quick else benchmark.title,
         benchmark=benchmark,
@@ -216,7 +216,8 @@ def _row_key(record: Result) -> str:
     return json.dumps([parts, rest], sort_keys=True)
 
 
-def _row(runs: Mapping[Path, Result]) -> Row:
+def make_row(runs: Mapping[Path, Result]) -> Row:
+    """The row of runs that differ by nothing but the seed: run folder to record."""
     ordered = dict(sorted(runs.items(), key=lambda item: (item[1].seed or 0, item[0])))
     records = list(ordered.values())
     scores: dict[str, Spread] = {}

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import torch
 
-from meid_bench.batchrun import Outcome, Say, attempt, outcome_line
+from meid_bench.batchrun import Outcome, Say, attempt, outcome_line, run_many
 from meid_bench.cores import cores
 from meid_bench.curves import curve_log
 from meid_bench.errors import SettingError
@@ -44,20 +44,29 @@ def run_on_devices(
     execution: Execution,
     say: Say,
     tensorboard: bool = False,
+    bar: bool = True,
 ) -> list[Outcome]:
     """Run every request that has no record yet, one at a time on each device.
 
     Args:
         requests: What to run; each goes to the first device that is idle.
         root: The data root.
-        devices: One process each.
+        devices: One process each; a single one is used by this process.
         execution: How; memory is shared among the processes.
         say: Takes one line for each run that ended, was skipped, or failed.
         tensorboard: Write events beside each record too.
+        bar: Show the progress of a run, where there is one at a time.
 
     Returns:
         What came of each request, in their order.
     """
+    if len(devices) == 1:
+
+        def start(planned: Plan) -> Result:
+            with curve_log(planned, tensorboard, bar) as log:
+                return run(planned, devices[0], log, execution)
+
+        return run_many(requests, root, start, say)
     waiting = list(enumerate(requests))[::-1]
     outcomes: dict[int, Outcome] = {}
     shared = replace(execution, neighbours=len(devices))

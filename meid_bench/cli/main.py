@@ -21,6 +21,7 @@ COMMANDS: dict[str, str] = {
     "check": "meid_bench.cli.methods:check",
     "leaderboard": "meid_bench.cli.leaderboard:leaderboard",
     "evaluate": "meid_bench.cli.leaderboard:evaluate",
+    "reproduce": "meid_bench.cli.reproduce:reproduce",
     "report": "meid_bench.cli.report:report",
     "inspect": "meid_bench.cli.inspect:inspect",
     "predict": "meid_bench.cli.inspect:predict",

@@ -9,10 +9,10 @@ import click
 
 from meid_bench.cli.device_options import device_options
 from meid_bench.cli.execution_options import execution_options
+from meid_bench.cli.lists import names_in, numbers_in
 from meid_bench.cli.root_option import root_option
 
 if TYPE_CHECKING:
-    from meid_bench.batchrun import Outcome
     from meid_bench.execution import Execution
     from meid_bench.request import Plan, Request
     from meid_bench.results import Result
@@ -113,7 +113,7 @@ def run(
         protocol=protocol,  # type: ignore[arg-type]  # planning refuses what is none
         quick=quick,
     )
-    requests = expand(base, _names(methods), _numbers(seeds))
+    requests = expand(base, names_in(methods), numbers_in(seeds, "--seeds"))
     how = Execution(**execution)
     if len(requests) == 1 and part is None:
         _run_one(requests[0], root, how, tensorboard, gpu, device)
@@ -158,11 +158,9 @@ def _run_several(
     gpu: str | None,
     device: str | None,
 ) -> None:
-    from meid_bench.batchrun import failures, run_many
-    from meid_bench.curves import curve_log
+    from meid_bench.batchrun import failed_sentence, failures
     from meid_bench.device import choose_devices, describe, device_of_rank
     from meid_bench.ranks import find_ranks
-    from meid_bench.run import run
     from meid_bench.schedule import run_on_devices
 
     devices, ranks = choose_devices(gpu, device), find_ranks()
@@ -172,37 +170,14 @@ def _run_several(
         devices = [device_of_rank(devices, named, ranks.local)]
         execution = replace(execution, neighbours=ranks.local_size)
     click.echo(f"{len(requests)} runs on {', '.join(map(describe, devices))}")
-
-    def start(planned: "Plan") -> "Result":
-        with curve_log(planned, tensorboard, ranks.size == 1) as log:
-            return run(planned, devices[0], log, execution)
-
-    if len(devices) > 1:
-        outcomes = run_on_devices(requests, root, devices, execution, click.echo, tensorboard)
-    else:
-        outcomes = run_many(requests, root, start, click.echo)
+    outcomes = run_on_devices(
+        requests, root, devices, execution, click.echo, tensorboard, ranks.size == 1
+    )
     failed = failures(outcomes)
     if failed:
-        raise click.ClickException(_failed_line(failed, len(requests)))
+        raise click.ClickException(failed_sentence(failed, len(requests)))
     if requests:
         click.echo(f"Next: meid-bench leaderboard --dataset {requests[0].dataset}")
-
-
-def _names(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",") if name.strip()]
-
-
-def _numbers(text: str) -> list[int]:
-    try:
-        return [int(number) for number in _names(text)]
-    except ValueError as error:
-        message = f"{text!r} is no list of whole numbers"
-        raise click.BadParameter(message, param_hint="--seeds") from error
-
-
-def _failed_line(failed: "list[Outcome]", total: int) -> str:
-    names = ", ".join(f"{o.request.method} seed {o.request.seed}" for o in failed)
-    return f"{len(failed)} of {total} runs failed: {names}; the others are kept"
 
 
 def _print_result(planned: "Plan", result: "Result") -> None:

@@ -1,0 +1,105 @@
+"""`meid-bench reproduce`: re-run a table of the paper, and print it beside the paper's."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from meid_bench.cli.device_options import device_options
+from meid_bench.cli.execution_options import execution_options
+from meid_bench.cli.lists import names_in, numbers_in
+from meid_bench.cli.root_option import root_option
+
+
+@click.command()
+@click.argument("table")
+@click.option("--seeds", default="0,1,2", show_default=True, metavar="N[,...]")
+@click.option(
+    "--splits",
+    type=click.Choice(["r1", "all"]),
+    default="r1",
+    show_default=True,
+    help="all: on all five reconstructions, and how stable the ranking is.",
+)
+@click.option("--dataset", metavar="NAME[,...]", help="Other benchmarks than the table's.")
+@click.option("--aggregator", metavar="NAME[,...]", help="Others than the table's.")
+@click.option("--features", help="Feature store to use, where there are several.")
+@click.option("--protocol", default="paper", show_default=True, help="paper, or equal.")
+@click.option("--quick", is_flag=True, help="A tenth of the schedule; never on the board.")
+@click.option("--allow-missing", default=0, metavar="N", help="Listed videos without features.")
+@execution_options
+@device_options
+@root_option
+def reproduce(
+    table: str,
+    seeds: str,
+    splits: str,
+    dataset: str | None,
+    aggregator: str | None,
+    features: str | None,
+    protocol: str,
+    quick: bool,
+    allow_missing: int,
+    execution: dict[str, Any],
+    gpu: str | None,
+    device: str | None,
+    root: Path,
+) -> None:
+    """Re-run TABLE (table1 to table7) on the features that are there, and print it.
+
+    Finished runs are not run again; what is missing is said first, with the command that makes it.
+
+    \b
+    meid-bench reproduce table1
+    meid-bench reproduce table3 --gpu 0
+    meid-bench reproduce table3 --quick --aggregator nextvlad,nonlinear --seeds 0
+    meid-bench reproduce table5 --dataset charadeslt
+    """
+    from meid_bench.batchrun import failed_sentence, failures
+    from meid_bench.device import choose_devices, describe
+    from meid_bench.execution import Execution
+    from meid_bench.ranks import find_ranks
+    from meid_bench.reproduce import Wish, available, stability
+    from meid_bench.reproduce import reproduce as run_table
+    from meid_bench.reproduce_text import format_reproduced, format_stability, format_table1
+    from meid_bench.schedule import run_on_devices
+
+    if table == "table1":
+        text, missing = format_table1(root)
+        _print_missing(missing)
+        click.echo(text)
+        return
+    wish = Wish(
+        table=table,
+        seeds=tuple(numbers_in(seeds, "--seeds")),
+        datasets=tuple(names_in(dataset)),
+        aggregators=tuple(names_in(aggregator)),
+        features=features,
+        protocol=protocol,  # type: ignore[arg-type]  # planning refuses what is none
+        quick=quick,
+        all_splits=splits == "all",
+        allow_missing=allow_missing,
+    )
+    parts, missing = available(wish, root)
+    _print_missing(missing)
+    if not parts:
+        raise click.ClickException(f"Nothing of {table} can be run; see above for what is missing")
+    if find_ranks().size > 1:
+        raise click.UsageError("reproduce uses several devices by itself: --gpu 0,1 in one process")
+    devices, how = choose_devices(gpu, device), Execution(**execution)
+    click.echo(f"{table} on {', '.join(map(describe, devices))}")
+    reproduced, outcomes = run_table(
+        wish, parts, lambda requests: run_on_devices(requests, root, devices, how, click.echo)
+    )
+    for one in reproduced:
+        click.echo("\n" + format_reproduced(one, wish))
+    for found in stability(reproduced) if wish.all_splits else ():
+        names = [one.part.benchmark.title.split(", ")[-1] for one in reproduced]
+        click.echo("\n" + format_stability(found, list(dict.fromkeys(names))))
+    if failed := failures(outcomes):
+        raise click.ClickException(failed_sentence(failed, len(outcomes)))
+
+
+def _print_missing(missing: list[str]) -> None:
+    for sentence in missing:
+        click.echo(f"Missing: {sentence}", err=True)
