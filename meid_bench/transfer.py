@@ -2,10 +2,11 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,32 +34,39 @@ READER = "npy"
 NOWHERE = -1  # the frame index of a frame of which nobody knows where it was
 
 
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What the importer says of how features were made; None for what is not said.
+
+    Attributes:
+        encoder: Name of the model.
+        weights: Name of its weights; "random:SEED" marks them as untrained.
+        transform: Its preprocessing, in words.
+        source: Of which videos, for example "480p".
+    """
+
+    encoder: str | None = None
+    weights: str | None = None
+    transform: str | None = None
+    source: str | None = None
+
+
 def import_features(
-    benchmark: Benchmark,
-    folder: Path,
-    root: Path,
-    *,
-    encoder: str | None = None,
-    weights: str | None = None,
-    transform: str | None = None,
-    source: str | None = None,
+    benchmark: Benchmark, folder: Path, root: Path, origin: Origin = Origin()
 ) -> Path:
     """Copy features that were made elsewhere into a store of their own.
 
     float16 is kept to the bit; wider numbers are rounded to the nearest float16, and how many
     files that touched is recorded. Of every listed video there is either an array in the store
-    or a failure with its reason; files of no listed video are left out and counted. How the
-    features were made is taken from the folder's manifest.json where `export_features` left
-    one, otherwise it is "unknown" but for what is said here.
+    or a failure with its reason; files of no listed video are left out and counted. What
+    `origin` does not say of how they were made is taken from the folder's manifest.json, where
+    `export_features` left one, and is "unknown" otherwise.
 
     Args:
         benchmark: Whose videos they are.
         folder: Holds `<video_id>.npy`, (T, D) of one shape: the most frequent one counts.
         root: The data root.
-        encoder: Name of the model that made them.
-        weights: Name of its weights.
-        transform: Its preprocessing, in words.
-        source: Of which videos, for example "480p".
+        origin: How they were made.
 
     Returns:
         The store's folder. Its fingerprint is the sha256 of ids and values, so that the same
@@ -76,28 +84,14 @@ def import_features(
             f"{folder} has no usable features of {benchmark.name}'s videos: "
             f"{failed[0].id}.npy: {failed[0].error}"
         )
-    recipe, named_weights, untrained = _told(folder, shape)
-    recipe = replace(
-        recipe,
-        encoder=encoder or recipe.encoder,
-        transform=transform or recipe.transform,
-        source=source or recipe.source,
-    )
-    manifest = feature_manifest(
-        benchmark,
-        recipe,
-        weights=weights or named_weights,
-        untrained=untrained or (weights or "").startswith("random:"),
-        imported=True,
-        fingerprint=_fingerprint(digests),
-        provenance={
-            "imported_from": folder.name,
-            "rounded_to_float16": rounded,
-            "not_listed": len(set(paths) - set(listed)),
-            "tool": __version__,
-            "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        },
-    )
+    provenance = {
+        "imported_from": folder.name,
+        "rounded_to_float16": rounded,
+        "not_listed": len(set(paths) - set(listed)),
+        "tool": __version__,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    manifest = _manifest(benchmark, folder, shape, origin, _fingerprint(digests), provenance)
     store = features_dir(root, benchmark.name) / store_name(manifest)
     check_space(store, len(digests) * shape[0] * shape[1] * 2, f"{len(digests)} videos' features")
     items = (_item(name, paths[name], shape) for name in sorted(digests))
@@ -187,14 +181,37 @@ def _fingerprint(digests: dict[str, str]) -> str:
     return hashlib.sha256(lines.encode()).hexdigest()
 
 
-def _told(folder: Path, shape: tuple[int, int]) -> tuple[Recipe, str, bool]:
-    """What the folder itself says of its features: recipe, name of the weights, untrained."""
+def _manifest(
+    benchmark: Benchmark,
+    folder: Path,
+    shape: tuple[int, int],
+    origin: Origin,
+    fingerprint: str,
+    provenance: Mapping[str, Any],
+) -> dict[str, Any]:
     frames, width = shape
+    recipe, weights, untrained = unknown_recipe(UNKNOWN, frames, width), UNKNOWN, False
     if (folder / FILE).is_file():
-        manifest = load_manifest(folder)
-        recipe = replace(Recipe(**manifest["recipe"]), frames=frames, width=width)
-        return recipe, manifest["weights"], manifest["untrained"]
-    return unknown_recipe(UNKNOWN, frames, width), UNKNOWN, False
+        exported = load_manifest(folder)
+        recipe = replace(Recipe(**exported["recipe"]), frames=frames, width=width)
+        weights, untrained = exported["weights"], exported["untrained"]
+    recipe = replace(
+        recipe,
+        encoder=origin.encoder or recipe.encoder,
+        transform=origin.transform or recipe.transform,
+        source=origin.source or recipe.source,
+    )
+    if origin.weights is not None:
+        weights, untrained = origin.weights, origin.weights.startswith("random:")
+    return feature_manifest(
+        benchmark,
+        recipe,
+        weights=weights,
+        untrained=untrained,
+        imported=True,
+        fingerprint=fingerprint,
+        provenance=provenance,
+    )
 
 
 def _item(name: str, path: Path, shape: tuple[int, int]) -> VideoFeatures:

@@ -16,7 +16,7 @@ from meid_bench.failures import load_failures
 from meid_bench.feature_manifest import load_manifest
 from meid_bench.features import FeatureStore, find_store
 from meid_bench.paths import features_dir
-from meid_bench.transfer import export_features, import_features
+from meid_bench.transfer import Origin, export_features, import_features
 from tests.toy import FRAMES, WIDTH, write_toy
 
 
@@ -90,7 +90,7 @@ def test_what_is_not_told_is_unknown_and_what_is_told_is_kept(toy):
     }
     assert manifest["weights"] == "unknown" and not manifest["untrained"]
     told = load_manifest(
-        import_features(benchmark, out, root, encoder="clip", weights="random:3", source="480p")
+        import_features(benchmark, out, root, Origin("clip", weights="random:3", source="480p"))
     )
     assert (told["recipe"]["encoder"], told["recipe"]["source"]) == ("clip", "480p")
     assert told["untrained"]

@@ -45,18 +45,11 @@ def import_features(
     from meid_bench.account import take_account
     from meid_bench.benchmark import load_benchmark
     from meid_bench.feature_manifest import load_manifest
+    from meid_bench.transfer import Origin
     from meid_bench.transfer import import_features as copy_in
 
     benchmark = load_benchmark(dataset, root)
-    store = copy_in(
-        benchmark,
-        folder,
-        root,
-        encoder=encoder,
-        weights=weights,
-        transform=transform,
-        source=source,
-    )
+    store = copy_in(benchmark, folder, root, Origin(encoder, weights, transform, source))
     manifest = load_manifest(store)
     click.echo(f"features  {store}")
     click.echo(f"made by   {manifest['recipe']['encoder']}, weights {manifest['weights']}")
