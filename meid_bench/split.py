@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from meid_bench.annotation import Annotation
 from meid_bench.benchmark import SPLITS
+from meid_bench.errors import DataError
 from meid_bench.heldout import hold_out, label_matrix
 from meid_bench.longtail import GROUPS, class_counts
 from meid_bench.swap import Ranges, choose
@@ -67,11 +68,22 @@ def make_split(
     Returns:
         The best split found, with what it misses.
 
+    Raises:
+        DataError: A pool has no labelled video, or the recipe is for another number of classes.
+
     Reference:
         MEID (AAAI 2023), Table 1. The authors' own lists and recipe were never published.
     """
     train_pool = [video for video in train_pool if video.labels]
     test_pool = [video for video in test_pool if video.labels]
+    if not train_pool or not test_pool:
+        empty = "test" if train_pool else "train"
+        raise DataError(f"No {empty} video has a label, so that there is nothing to split")
+    if sum(targets.groups.values()) != num_classes:
+        raise DataError(
+            f"The recipe has {sum(targets.groups.values())} classes in its groups, the data have "
+            f"{num_classes}; mend its spec.json"
+        )
 
     def order(videos: Sequence[Annotation], attempt: int) -> list[Annotation]:
         return sorted(videos, key=lambda video: _hash(targets.seed, attempt, video))

@@ -12,6 +12,7 @@ from meid_bench.annotation import Annotation
 from meid_bench.benchmark import SPLITS
 from meid_bench.charades import read_annotations, read_classes
 from meid_bench.csvfile import read_lines
+from meid_bench.errors import DataError
 from meid_bench.heldout import blocks_of, hold_out
 from meid_bench.longtail import class_counts
 from meid_bench.spec import find_spec, load_spec, packaged_specs
@@ -131,6 +132,28 @@ def test_subjects_that_the_files_share_are_named_where_they_cannot_be_avoided():
     ]
     result = make_split(*everywhere, CLASSES, SMALL)
     assert any("share 1 subject" in sentence for sentence in result.missed)
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "said"),
+    [([], POOLS[1], "No train video has a label"), (POOLS[0], [], "No test video has a label")],
+)
+def test_a_pool_without_labels_is_named(train, test, said):
+    unlabelled = [Annotation("x", ())]
+    with pytest.raises(DataError, match=said):
+        make_split([*train, *unlabelled], [*test, *unlabelled], CLASSES, SMALL)
+
+
+def test_a_recipe_for_other_classes_is_named():
+    with pytest.raises(DataError, match="12 classes in its groups, the data have 13"):
+        make_split(*POOLS, CLASSES + 1, SMALL)
+
+
+def test_pools_that_are_too_small_give_what_they_have():
+    result = make_split(POOLS[0][:50], POOLS[1][:10], CLASSES, SMALL)
+    assert any(sentence.startswith("train has ") for sentence in result.missed)
+    assert any(sentence.startswith("test has ") for sentence in result.missed)
+    assert 0 < len(result.train) <= 50 and 0 < len(result.val) + len(result.test) <= 10
 
 
 def test_blocks_are_closed_under_subjects_and_pairs():
