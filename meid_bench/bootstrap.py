@@ -14,6 +14,8 @@ from meid_bench.metrics import average_precision, group_means
 
 # Numbers in one block of a matrix product: large enough for BLAS, small enough for any memory.
 BLOCK = 1 << 23
+# Weights of all clusters, or APs of all scores, that are held at a time: 512 MB at most.
+HELD = 1 << 26
 # Resamples that a thread works on at a time.
 ROWS = 256
 CONFIDENCE = 0.95
@@ -87,7 +89,7 @@ def resample(
     rng = np.random.default_rng(seed)
     parts: dict[str, list[NDArray[np.float64]]] = {name: [] for name in scores}
     missing = np.zeros(len(measures))
-    for size in _sizes(resamples, BLOCK // max(number, len(stacked) * labels.shape[1])):
+    for size in _sizes(resamples, HELD // max(number, len(stacked) * labels.shape[1])):
         ap = weighted_ap(stacked, labels, clusters, draw_weights(number, size, rng))
         values = iter([_masked_means(each, member) for each in ap])
         for name, of_seeds in scores.items():

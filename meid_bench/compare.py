@@ -16,7 +16,7 @@ RESAMPLES = 10_000
 # The board's own marks: p-values to 0.002 are enough to compare with Holm's levels.
 MARKING_RESAMPLES = 1_000
 # Beyond so many products of the bootstrap the board does not mark by itself; --compare does.
-MARKING_COST = 3e12
+MARKING_COST = 2e11
 FEW_CLUSTERS = 20
 TIED = "cannot be told from the best"
 

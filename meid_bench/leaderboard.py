@@ -141,6 +141,11 @@ def make_board(
                 f"{record.benchmark_fingerprint[:8]}, this board's is {benchmark.name} "
                 f"{benchmark.fingerprint[:8]}; it is left out"
             )
+        elif len(record.test.per_class_ap) != len(benchmark.classes):
+            left_out.append(
+                f"{folder}: it has AP of {len(record.test.per_class_ap)} classes; "
+                f"{benchmark.name} has {len(benchmark.classes)}; it is left out"
+            )
         elif record.quick != quick:
             others += 1
         else:

@@ -9,7 +9,6 @@ from typing import Any
 from bokeh.embed import json_item
 from bokeh.models import ColumnDataSource, HoverTool
 from bokeh.models.annotations import BoxAnnotation
-from bokeh.palettes import Colorblind8
 from bokeh.plotting import figure
 from bokeh.transform import dodge
 
@@ -20,6 +19,8 @@ from meid_bench.results import CurvePoint
 
 OFFSETS = {"head": 0.26, "medium": 0.0, "tail": -0.26}
 ROW_HEIGHT = 46
+# Okabe and Ito's, without the yellow and the black that a light and a dark page swallow.
+COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#8c6bb1")
 DASHES = ("solid", "dashed", "dotted", "dotdash")
 
 
@@ -142,8 +143,7 @@ def curves(rows: Sequence[Curve]) -> dict[str, Any]:
 
 def curve_style(position: int) -> tuple[str, str]:
     """Colour and dash of the row at a position: all differ up to 28 rows."""
-    colours = Colorblind8[:7]  # the eighth is black, which a dark page swallows
-    return colours[position % 7], DASHES[position // 7 % len(DASHES)]
+    return COLOURS[position % len(COLOURS)], DASHES[position // len(COLOURS) % len(DASHES)]
 
 
 def plain(text: str) -> str:

@@ -164,7 +164,7 @@ def test_resampling_in_parts_changes_nothing_but_memory(monkeypatch):
     rng = np.random.default_rng(0)
     scores, labels, cluster = made(60, 10, rng)
     whole = resample({"a": [scores]}, labels, cluster, GROUPS, 64)
-    monkeypatch.setattr(bootstrap, "BLOCK", 16 * 10)
+    monkeypatch.setattr(bootstrap, "HELD", 16 * 10)
     parts = resample({"a": [scores]}, labels, cluster, GROUPS, 64)
     assert parts.means["a"].shape == whole.means["a"].shape
     assert parts.means["a"].mean(axis=0) == pytest.approx(whole.means["a"].mean(axis=0), abs=0.05)

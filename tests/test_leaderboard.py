@@ -24,7 +24,7 @@ BENCHMARK = replace(make_benchmark(), published="CharadesLT")
 
 
 def record(method="plain", seed=0, overall=0.5, **changes):
-    metrics = Metrics(overall, 0.6, 0.4, None, 1, (0.5, None))
+    metrics = Metrics(overall, 0.6, 0.4, None, 1, (0.5, None, 0.5, 0.5, 0.5, 0.5))
     changes = {"benchmark_fingerprint": BENCHMARK.fingerprint, "test": metrics} | changes
     return make_result(seed=seed, method=method, **changes)
 
@@ -94,6 +94,13 @@ def test_foreign_and_broken_records_are_named_and_left_out():
     assert [row.first.method for row in board.rows] == ["plain"]
     assert board.left_out[0] == "x/result.json cannot be read"
     assert "r1: its benchmark is toy 00000000" in board.left_out[1]
+
+
+def test_a_record_of_other_classes_is_left_out():
+    odd = record("odd", test=Metrics(0.5, 0.6, 0.4, None, 0, (0.5,)))
+    board = board_of(record(), odd)
+    assert [row.first.method for row in board.rows] == ["plain"]
+    assert "r1: it has AP of 1 classes; toy has 6" in board.left_out[0]
 
 
 def test_quick_records_never_enter():
