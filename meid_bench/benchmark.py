@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from meid_bench.annotation import Annotation, Interval
 from meid_bench.errors import DataError, unknown
-from meid_bench.longtail import Bins, Statistics, class_counts, statistics
+from meid_bench.longtail import Bins, Statistics, class_counts, multi_hot, statistics
 from meid_bench.paths import benchmark_dir, home, packaged_splits, write_text
 
 SPLITS = ("train", "val", "test")
@@ -77,10 +77,7 @@ class Benchmark:
 
     def labels(self, split: str) -> NDArray[np.uint8]:
         """Multi-hot labels of a split, (N, C) uint8 of 0 and 1, in the order of `ids`."""
-        matrix = np.zeros((len(self.splits[split]), len(self.classes)), dtype=np.uint8)
-        for row, video in zip(matrix, self.splits[split], strict=True):
-            row[list(video.labels)] = 1
-        return matrix
+        return multi_hot([video.labels for video in self.splits[split]], len(self.classes))
 
     def counts_in(self, split: str) -> NDArray[np.int64]:
         """Videos per class of a split, (C,) int64."""

@@ -7,18 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from meid_bench.annotation import Annotation
+from meid_bench.longtail import class_counts, multi_hot
 from meid_bench.swap import Ranges, choose
 from meid_bench.targets import SIDES
 
 _ATTEMPTS = 40
-
-
-def label_matrix(videos: Sequence[Annotation], num_classes: int) -> NDArray[np.uint8]:
-    """Multi-hot labels (N, C) uint8 of 0 and 1."""
-    matrix = np.zeros((len(videos), num_classes), dtype=np.uint8)
-    for row, video in zip(matrix, videos, strict=True):
-        row[list(video.labels)] = 1
-    return matrix
 
 
 def blocks_of(videos: Sequence[Annotation]) -> list[list[int]]:
@@ -115,7 +108,7 @@ def hold_out(
     best: dict[str, list[Annotation]] = {side: [] for side in SIDES}
     least_lacking: int | None = None
     # What the pool itself lacks, however it is divided: nothing is gained below that.
-    totals = label_matrix(videos, num_classes).sum(axis=0, dtype=np.int64)
+    totals = class_counts((video.labels for video in videos), num_classes)
     unavoidable = max(int(need.sum()) - len(videos), 0)
     unavoidable += int(np.maximum(least.sum() - totals, 0).sum())
     for attempt in range(_ATTEMPTS):
@@ -132,7 +125,7 @@ def hold_out(
 
 def _pool(videos: Sequence[Annotation], num_classes: int) -> _Pool:
     members = blocks_of(videos)
-    labels = label_matrix(videos, num_classes).astype(np.int64)
+    labels = multi_hot([video.labels for video in videos], num_classes).astype(np.int64)
     blocks_with: dict[str, dict[int, int]] = {}
     for block, indices in enumerate(members):
         for index in indices:
@@ -197,7 +190,7 @@ def _pick(
         indices = sorted(i for block in np.flatnonzero(blocks) for i in pool.members[block])
         room = [videos[i] for i in indices if videos[i].script not in left_out]
         size = min(int(need[number]), len(room))
-        labels = label_matrix(room, num_classes)
+        labels = multi_hot([video.labels for video in room], num_classes)
         ranges = Ranges(
             low=np.full(num_classes, least[number]),
             high=np.full(num_classes, max(len(room), least[number])),

@@ -47,6 +47,14 @@ class Bins:
         return {group: np.flatnonzero(masks[group]) for group in GROUPS}
 
 
+def multi_hot(labels: Sequence[Sequence[int]], num_classes: int) -> NDArray[np.uint8]:
+    """Labels as a matrix (N, C) uint8 of 0 and 1, from each video's class indices."""
+    matrix = np.zeros((len(labels), num_classes), dtype=np.uint8)
+    for row, of_video in zip(matrix, labels, strict=True):
+        row[list(of_video)] = 1
+    return matrix
+
+
 def class_counts(labels: Iterable[Sequence[int]], num_classes: int) -> NDArray[np.int64]:
     """Videos per class, (C,) int64, from each video's class indices (each once a video)."""
     counts = np.zeros(num_classes, dtype=np.int64)

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from meid_bench.annotation import Annotation
 from meid_bench.benchmark import SPLITS
 from meid_bench.errors import DataError
-from meid_bench.heldout import hold_out, label_matrix
-from meid_bench.longtail import GROUPS, class_counts
+from meid_bench.heldout import hold_out
+from meid_bench.longtail import GROUPS, class_counts, multi_hot
 from meid_bench.swap import Ranges, choose
 from meid_bench.targets import KEYS, Targets, Tau, printed, shortfalls, train_shortfalls
 
@@ -69,7 +69,8 @@ def make_split(
         The best split found, with what it misses.
 
     Raises:
-        DataError: A pool has no labelled video, or the recipe is for another number of classes.
+        DataError: A pool has no labelled video, or the recipe contradicts itself or
+            the number of classes.
 
     Reference:
         MEID (AAAI 2023), Table 1. The authors' own lists and recipe were never published.
@@ -111,7 +112,7 @@ def _best_train(
     size = min(targets.sizes["train"], len(allowed))
     for top, bottom, attempt in _attempts(full, targets):
         videos = order(allowed, attempt)
-        labels = label_matrix(videos, len(full))
+        labels = multi_hot([video.labels for video in videos], len(full))
         chosen = choose(labels, size, _ranges(full, targets, top, bottom))
         counts = labels[chosen].sum(axis=0, dtype=np.int64)
         missed = len(train_shortfalls(counts, size, full, targets))
@@ -157,31 +158,43 @@ def _extremes(full: NDArray[np.int64], targets: Targets) -> list[tuple[int, int]
     labels = Fraction(targets.labels_per_video) * targets.sizes["train"]
     share = labels / max(int(full.sum()), 1)
     largest, smallest = share * int(full.max()), share * max(int(full.min()), 1)
+    bounds = list(_bounds(targets).values())
     pairs = [
         (top, bottom)
-        for bottom in range(1, max(targets.bins.tail_max, targets.sizes["train"]) + 1)
+        for bottom in range(bounds[-1][0], bounds[-1][1] + 1)
         for top in range(int(low * bottom) + 1, int(high * bottom) + 1)
-        if low * bottom < top < high * bottom and top <= targets.sizes["train"]
+        if low * bottom < top < high * bottom and bounds[0][0] <= top <= bounds[0][1]
     ]
+    if not pairs:
+        raise DataError(
+            f"No two class counts in the recipe's bins have the quotient {targets.imbalance_ratio} "
+            f"with {targets.sizes['train']} training videos; mend its spec.json"
+        )
     return sorted(
         pairs,
         key=lambda pair: (abs(pair[0] / largest - 1) + abs(pair[1] / smallest - 1), pair),
     )
 
 
+def _bounds(targets: Targets) -> dict[str, tuple[int, int]]:
+    """Least and most training videos of a class, by group; only groups that have classes."""
+    bins, videos = targets.bins, targets.sizes["train"]
+    bounds = {
+        "head": (bins.medium_max + 1, videos),
+        "medium": (bins.tail_max + 1, bins.medium_max),
+        "tail": (1, bins.tail_max),
+    }
+    return {group: bounds[group] for group in GROUPS if targets.groups[group]}
+
+
 def _ranges(full: NDArray[np.int64], targets: Targets, top: int, bottom: int) -> Ranges:
     """Ranges of class counts: bins by rank in the pool, the first `top`, the last `bottom`."""
+    bounds = _bounds(targets)
+    by_rank = np.repeat(
+        np.array(list(bounds.values())), [targets.groups[group] for group in bounds], axis=0
+    )
     rank = np.lexsort((np.arange(len(full)), -full))
-    bins, groups = targets.bins, targets.groups
-    bounds = {
-        "head": (bins.medium_max + 1, top),
-        "medium": (bins.tail_max + 1, bins.medium_max),
-        "tail": (0, bins.tail_max),
-    }
-    sizes = [groups[group] for group in GROUPS]
-    low = np.zeros(len(full), dtype=np.int64)
-    high = np.zeros(len(full), dtype=np.int64)
-    by_rank = np.repeat(np.array([bounds[group] for group in GROUPS]), sizes, axis=0)
+    low, high = np.zeros_like(full), np.zeros_like(full)
     low[rank] = np.maximum(by_rank[:, 0], bottom)
     high[rank] = np.minimum(by_rank[:, 1], top)
     low[rank[0]] = high[rank[0]] = top

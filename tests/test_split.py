@@ -149,6 +149,11 @@ def test_a_recipe_for_other_classes_is_named():
         make_split(*POOLS, CLASSES + 1, SMALL)
 
 
+def test_a_recipe_whose_ratio_no_counts_have_is_named():
+    with pytest.raises(DataError, match=r"have the quotient 1000\.0 with 120 training videos"):
+        make_split(*POOLS, CLASSES, replace(SMALL, imbalance_ratio="1000.0"))
+
+
 def test_pools_that_are_too_small_give_what_they_have():
     result = make_split(POOLS[0][:50], POOLS[1][:10], CLASSES, SMALL)
     assert any(sentence.startswith("train has ") for sentence in result.missed)

@@ -156,6 +156,21 @@ def test_a_header_that_lies_about_its_size_takes_no_memory(toy):
     assert "no .npy file" in load_failures(import_features(benchmark, out, root))["val003"].error
 
 
+def test_an_interrupted_import_leaves_no_store_and_a_second_one_is_whole(toy, monkeypatch):
+    root, benchmark, before, out = toy
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("meid_bench.store.save_manifest", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            import_features(benchmark, out, root)
+    assert find_store(root, benchmark) == before.folder
+    after = FeatureStore(import_features(benchmark, out, root))
+    assert after.read(after.ids).tobytes() == before.read(before.ids).tobytes()
+
+
 def test_folders_without_features_are_named(toy, tmp_path):
     root, benchmark, _, _ = toy
     empty = tmp_path / "empty"
