@@ -188,9 +188,13 @@ class _Lock:
 
 def _save(benchmark: Benchmark, root: Path) -> None:
     """Write the benchmark; a manifest of other labels must not outlive it, even for a moment."""
-    before = load_manifest(root, benchmark.name)
     folder = benchmark_dir(root, benchmark.name)
-    if before is not None and before.fingerprint != benchmark.fingerprint:
+    try:
+        before = load_manifest(root, benchmark.name)
+        outlived = before is not None and before.fingerprint != benchmark.fingerprint
+    except DataError:
+        outlived = True
+    if outlived:
         (folder / FILE).unlink()
     save_benchmark(benchmark, folder)
 

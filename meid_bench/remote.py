@@ -1,5 +1,6 @@
 """Remote: a file on an HTTP server, read by ranges, patiently, and never mixed of two versions."""
 
+import logging
 import re
 import threading
 from contextlib import suppress
@@ -13,6 +14,7 @@ from meid_bench.errors import DataError
 
 # Failures in a row without a byte in between; with the waits below it is two minutes of patience.
 PATIENCE = 10
+SAY_AFTER = 4
 FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0
 CONNECT_SECONDS, READ_SECONDS = 15, 60
 # A cut connection loses what it had read of a block.
@@ -22,6 +24,8 @@ CHEAPER = 1 << 14
 PASSING = {408, 425, 429, 500, 502, 503, 504}
 # Ways in which a request or its answer may fail and the next one may not.
 _FAILURES = (requests.RequestException, urllib3.exceptions.HTTPError, OSError)
+log = logging.getLogger(__name__)
+
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
 
 
@@ -102,6 +106,8 @@ class Remote:
                 f"{self.url} failed {failures} times in a row ({_brief(error)}); check the "
                 "connection and run the same command again, it goes on where it stopped"
             ) from error
+        if failures == SAY_AFTER:
+            log.warning("%s fails (%s); trying again for a while", self.url, _brief(error))
         wait = 0.0 if failures == 1 else min(FIRST_WAIT * 2 ** (failures - 2), LONGEST_WAIT)
         if self._stop.wait(wait):
             raise DataError(f"{self.url}: stopped") from error

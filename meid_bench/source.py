@@ -1,10 +1,11 @@
 """Source: where official files come from: their address, a mirror, or a folder of one's own."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
+from urllib.parse import urlsplit
 
 from meid_bench.build_manifest import Found
 from meid_bench.download import download, verify
@@ -35,8 +36,10 @@ class Source:
         """
         if text is None:
             return cls()
-        if str(text).startswith(("http://", "https://")):
-            return cls(mirror=str(text))
+        with suppress(ValueError):  # brackets that are no IPv6 address
+            parts = urlsplit(str(text))
+            if parts.scheme in ("http", "https") and parts.hostname:
+                return cls(mirror=str(text))
         folder = Path(text)
         if not folder.is_dir():
             raise SettingError(

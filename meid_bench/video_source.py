@@ -169,6 +169,8 @@ def _take(
             for path, target in targets.items()
             if path in wanted and not archive.holds(path, target, thorough=False)
         }
+    for left in home.glob(".*.tmp"):  # by a build that was killed; no other is at work
+        left.unlink()
     _note(home, _Unpacked(origin, False))
     unpack(opener, missing, workers, stop)
     _note(home, _Unpacked(origin, mode == "all"))

@@ -2,7 +2,9 @@
 
 import json
 import logging
-import os
+import re
+import subprocess
+import sys
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -374,7 +376,9 @@ def test_a_folder_without_the_files_is_a_sentence(world: World, tmp_path: Path) 
         world.build(source=tmp_path / "empty")
 
 
-@pytest.mark.parametrize("source", ["nowhere", "ftp://host/x", "spec/spec.json"])
+@pytest.mark.parametrize(
+    "source", ["nowhere", "ftp://host/x", "http://", "http://[bad", "spec/spec.json"]
+)
 def test_a_source_that_is_none_is_a_sentence(source: str, world: World, tmp_path: Path) -> None:
     with pytest.raises(SettingError, match="neither a folder nor an address"):
         world.build(source=str(tmp_path / source) if "//" not in source else source)
@@ -415,10 +419,41 @@ def test_a_manifest_of_other_labels_does_not_outlive_them(world: World) -> None:
     assert manifest.fingerprint == load_benchmark("made", world.root).fingerprint
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_damaged_manifest_does_not_stand_in_the_way(world: World) -> None:
+    world.build(videos="none")
+    (world.root / "benchmarks" / "made" / "manifest.json").write_text("{")
+    with pytest.raises(DataError, match=r"is damaged.*build made again"):
+        load_manifest(world.root, "made")
+    world.build(videos="none")
+    assert load_manifest(world.root, "made") is not None
+
+
 def test_a_root_that_cannot_be_written_is_a_sentence(world: World) -> None:
-    world.root.mkdir(mode=0o500)
-    assert meid_bench(world, "build", str(world.release.spec)).exit_code == 1
+    world.root.touch()
+    arguments = ["build", str(world.release.spec), "--root", str(world.root / "below")]
+    output = CliRunner().invoke(cli, arguments)
+    assert output.exit_code == 1
+    assert re.fullmatch(r"Error: .*root.*Not a directory.*\n", output.output)
+
+
+def test_a_killed_build_is_gone_on_with(world: World) -> None:
+    code = "from meid_bench import opener; opener.TAIL = 3000; "
+    code += "from meid_bench.cli.main import cli; cli()"
+    arguments = [sys.executable, "-c", code, "build", str(world.release.spec)]
+    arguments += ["--root", str(world.root)]
+    kill_at = 12 + (35 if world.suffix == ".tar" else 0)
+
+    def kill(number: int) -> None:
+        if number == kill_at:
+            process.kill()
+
+    world.shelf.on_request = kill
+    process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    assert process.wait(60) == -9
+    assert load_manifest(world.root, "made") is None
+    world.build()
+    world.check()
+    assert not list((world.root / "videos").rglob("*.tmp"))
 
 
 def meid_bench(world: World, *arguments: str) -> Result:

@@ -1,5 +1,6 @@
 """`meid-bench`: finds a command's file only when that command is named."""
 
+import errno
 import importlib
 import sys
 from typing import Any
@@ -30,6 +31,10 @@ COMMANDS: dict[str, str] = {
 }
 
 
+# What a path that a user gave may run into, and no bug of ours.
+USERS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENOENT, errno.ENOSPC}
+
+
 class Commands(click.Group):
     """A group whose commands are imported when they are asked for, so that `--help` is quick."""
 
@@ -51,6 +56,12 @@ class Commands(click.Group):
             return super().invoke(ctx)
         except MeidBenchError as error:
             raise click.ClickException(str(error)) from error
+        except OSError as error:
+            if error.errno not in USERS or error.filename is None:
+                raise
+            raise click.ClickException(
+                f"{error.filename}: {error.strerror}; check the path, its rights and the disk"
+            ) from error
 
 
 @click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
