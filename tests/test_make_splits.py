@@ -70,11 +70,11 @@ def test_a_changed_list_is_found_and_left_as_it_is(small):
 def test_a_recipe_that_fails_says_by_how_much_and_writes_nothing(small):
     official, folder = small
     spec = json.loads((folder / "spec.json").read_text())
-    spec["recipe"]["imbalance_ratio"] = "61.8"
+    spec["recipe"]["labels_per_video"] = "3.9"
     (folder / "spec.json").write_text(json.dumps(spec))
     failed = call(official, folder)
     assert failed.exit_code == 1
-    assert "imbalance ratio is " in failed.output and "wanted 61.8" in failed.output
+    assert "labels per training video is " in failed.output and "wanted 3.9" in failed.output
     assert [path.name for path in folder.iterdir()] == ["spec.json"]
 
 

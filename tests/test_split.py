@@ -110,10 +110,10 @@ def test_another_seed_gives_another_split_of_the_same_statistics():
 
 
 def test_what_cannot_be_reached_is_named():
-    targets = replace(SMALL, imbalance_ratio="61.8", sizes={"train": 120, "val": 25, "test": 400})
+    targets = replace(SMALL, labels_per_video="3.9", sizes={"train": 120, "val": 25, "test": 400})
     result = make_split(*POOLS, CLASSES, targets)
     labelled = sum(bool(video.labels) for video in POOLS[1])
-    assert any(sentence.startswith("imbalance ratio is ") for sentence in result.missed)
+    assert any(s.startswith("labels per training video is ") for s in result.missed)
     (short,) = [sentence for sentence in result.missed if sentence.startswith("test has")]
     assert int(short.split()[2]) < labelled and short.endswith("wanted 400")
 
