@@ -1,6 +1,7 @@
 """Build: official files -> a benchmark with its videos, and the manifest that says from what."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from fractions import Fraction
@@ -114,7 +115,7 @@ def build(
 
 def build_own(
     labels: Path,
-    video_folder: Path,
+    video_folder: Path | None,
     name: str,
     root: Path,
     *,
@@ -126,7 +127,7 @@ def build_own(
 
     Args:
         labels: A csv with the columns video, labels (separated by ;) and optionally split.
-        video_folder: Where the videos lie.
+        video_folder: Where the videos lie; None where there are features only, to be imported.
         name: The benchmark's name.
         root: The data root.
         frames: T, frames per video.
@@ -143,7 +144,9 @@ def build_own(
     if name in packaged_specs():
         raise SettingError(f"{name!r} is the name of a packaged dataset; choose another one")
     benchmark = own_benchmark(labels, name, frames, bins, fractions)
-    there = _in_place(video_folder, name, benchmark.all_ids(), root)
+    there = None
+    if video_folder is not None:
+        there = _in_place(video_folder, name, benchmark.all_ids(), root)
     with _alone(root), named_when_full(root):
         _save(benchmark, root)
         manifest = _manifest(benchmark, {"labels": verify(labels, None, None)}, Gathered(there))
@@ -163,27 +166,21 @@ def _in_place(folder: Path, archive: str, ids: Sequence[str], root: Path) -> Vid
     return there
 
 
-def _alone(root: Path) -> "_Lock":
-    return _Lock(root / ".build.lock")
-
-
-class _Lock:
+@contextmanager
+def _alone(root: Path) -> Iterator[None]:
     """One build at a time in a data root: two would fetch the same files into one another."""
-
-    def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._lock = FileLock(path, timeout=0)
-
-    def __enter__(self) -> None:
-        try:
-            self._lock.acquire()
-        except Timeout:
-            raise DataError(
-                f"Another build is at work ({self._lock.lock_file} is locked); wait for it to end"
-            ) from None
-
-    def __exit__(self, *_: object) -> None:
-        self._lock.release()
+    root.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(root / ".build.lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise DataError(
+            f"Another build is at work ({lock.lock_file} is locked); wait for it to end"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _save(benchmark: Benchmark, root: Path) -> None:
@@ -199,11 +196,7 @@ def _save(benchmark: Benchmark, root: Path) -> None:
     save_benchmark(benchmark, folder)
 
 
-def _manifest(
-    benchmark: Benchmark,
-    sources: dict[str, Found],
-    gathered: Gathered,
-) -> BuildManifest:
+def _manifest(benchmark: Benchmark, sources: dict[str, Found], gathered: Gathered) -> BuildManifest:
     return BuildManifest(
         schema=SCHEMA,
         name=benchmark.name,

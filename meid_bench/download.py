@@ -69,21 +69,28 @@ def download(url: str, path: Path, size: int | None = None, sha256: str | None =
     return Found(url, found.bytes, found.sha256, version.etag)
 
 
-def verify(path: Path, size: int | None, sha256: str | None) -> Found:
+def verify(path: Path, size: int | None, sha256: str | None, name: str = "") -> Found:
     """Compare a file with its published size and sum, where there are any.
+
+    Args:
+        path: The file.
+        size: Bytes expected, or None.
+        sha256: Sum expected, or None.
+        name: What the message calls it; its path where left out.
 
     Raises:
         DataError: It is another file; the sentence holds what was expected and what was found.
     """
+    name = name or str(path)
     seen = path.stat().st_size
     if size is not None and seen != size:
         raise DataError(
-            f"{path} has {seen} bytes, {size} were expected; remove it and fetch it again"
+            f"{name} has {seen} bytes, {size} were expected; remove it and fetch it again"
         )
     found = file_sha256(path)
     if sha256 is not None and found != sha256:
         raise DataError(
-            f"{path} has the sha256 {found}, {sha256} was expected; remove it and fetch it again"
+            f"{name} has the sha256 {found}, {sha256} was expected; remove it and fetch it again"
         )
     return Found(str(path.resolve()), seen, found)
 

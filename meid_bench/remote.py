@@ -49,6 +49,10 @@ class Version:
     size: int | None
     etag: str | None
 
+    def __str__(self) -> str:
+        """Both, for a message."""
+        return f"{self.size} bytes, version {self.etag}"
+
 
 class Remote:
     """One file on a server; threads may read it at once.
@@ -181,7 +185,7 @@ class Remote:
                 self._version = seen
         if seen != self._version:
             raise ChangedError(
-                f"{self.url} changed on the server: {seen} now, {self._version} before"
+                f"{self.url} changed on the server: it has {seen}; it had {self._version}"
             )
 
 

@@ -115,7 +115,7 @@ def _unpack(members: Mapping[str, Member], path: Path, folder: Path) -> dict[str
     with open_archive(path) as archive:
         for role, member in members.items():
             archive.copy(archive.find(member.path), files[role])
-            verify(files[role], None, member.sha256)
+            verify(files[role], None, member.sha256, f"{member.path} in {path}")
     return files
 
 

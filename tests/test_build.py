@@ -366,7 +366,9 @@ def test_wrong_members_are_named(world: World) -> None:
         data["sources"]["annotations"]["members"]["train"]["sha256"] = "0" * 64
 
     edit(world, change)
-    with pytest.raises(DataError, match=r"train has the sha256 .* was expected"):
+    with pytest.raises(
+        DataError, match=r"Made/made_train\.csv in .*Made\.zip has the sha256 .* was"
+    ):
         world.build(videos="none")
 
 

@@ -100,7 +100,6 @@ def build(
             allow_inexact=allow_inexact,
         )
     else:
-        assert video_dir is not None
         assert name is not None
         result = builder.build_own(
             labels,
@@ -114,7 +113,7 @@ def build(
     _print(result)
 
 
-OFFICIAL = ("dataset", "source", "videos", "allow_inexact")
+OFFICIAL = ("dataset", "source", "allow_inexact")
 OWN = ("labels", "name", "frames", "fractions", "bins")
 
 
@@ -126,9 +125,12 @@ def _refuse_mixture(context: click.Context, own: bool) -> None:
         if context.get_parameter_source(parameter.name or "") is ParameterSource.COMMANDLINE
     ]
     if own:
-        for needed in ("video_dir", "name"):
-            if context.params[needed] is None:
-                raise click.UsageError(f"--from also needs --{needed.replace('_', '-')}")
+        if context.params["name"] is None:
+            raise click.UsageError("--from also needs --name")
+        if (context.params["video_dir"] is None) != (context.params["videos"] == "none"):
+            raise click.UsageError(
+                "--from needs either --video-dir or, where you have features only, --videos none"
+            )
     elif context.params["dataset"] is None:
         raise click.UsageError("name a DATASET, or your own data with --from")
     for parameter in given:
