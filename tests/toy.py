@@ -1,5 +1,6 @@
 """A toy of a few lines: a small long-tailed task, its benchmark, and its feature store."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -50,33 +51,44 @@ def toy_benchmark() -> Benchmark:
 def write_toy(root: Path, without: tuple[str, ...] = ()) -> Benchmark:
     """Save the toy benchmark and its features under a data root; `without` have none."""
     benchmark = toy_benchmark()
+    items = {}
+    for seed, split in enumerate(benchmark.splits):
+        features = toy_features(benchmark.labels(split), seed)
+        items |= dict(zip(benchmark.ids(split), features, strict=True))
+    write_features(root, benchmark, {k: v for k, v in items.items() if k not in without})
+    return benchmark
+
+
+def write_features(
+    root: Path,
+    benchmark: Benchmark,
+    items: Mapping[str, NDArray[np.float16]],
+    encoder: str = "toy",
+) -> None:
+    """Save a benchmark and the features (T, D) of its videos under a data root."""
     save_benchmark(benchmark, benchmark_dir(root, benchmark.name))
+    frames, width = next(iter(items.values())).shape
     recipe = Recipe(
-        encoder="toy",
+        encoder=encoder,
         weights_sha256="0" * 64,
         transform="none",
-        frames=FRAMES,
-        width=WIDTH,
+        frames=frames,
+        width=width,
         decoder="none",
         decoder_version="0",
         precision="float32",
         source="none",
     )
     manifest = feature_manifest(benchmark, recipe, weights="toy")
-    items = {}
-    for seed, split in enumerate(benchmark.splits):
-        features = toy_features(benchmark.labels(split), seed)
-        items |= dict(zip(benchmark.ids(split), features, strict=True))
     write_store(
         features_dir(root, benchmark.name) / store_name(manifest),
         manifest,
         benchmark.all_ids(),
-        [toy_video(name, items[name]) for name in sorted(items) if name not in without],
+        [toy_video(name, items[name]) for name in sorted(items)],
     )
-    return benchmark
 
 
 def toy_video(name: str, features: NDArray[np.float16]) -> VideoFeatures:
     """A video's features as a store holds them."""
-    index = np.arange(FRAMES, dtype=np.int32)
-    return VideoFeatures(name, features, index, index.astype(np.float32), FRAMES)
+    index = np.arange(len(features), dtype=np.int32)
+    return VideoFeatures(name, features, index, index.astype(np.float32), len(features))
