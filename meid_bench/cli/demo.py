@@ -37,5 +37,6 @@ def demo(folder: Path, seed: int, device: str) -> None:
     click.echo(
         f"\nThe videos are made up and the encoder is untrained ({WEIGHTS}): the board shows that\n"
         "everything works, and says nothing about the methods.\n"
+        f"As a page: meid-bench report --root {folder}\n"
         f"Look into {folder}: release (videos and annotations), benchmarks, features, runs."
     )
