@@ -5,6 +5,7 @@ import shlex
 from fractions import Fraction
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
@@ -83,6 +84,21 @@ def test_videos_are_used_where_they_are(own: Path) -> None:
     assert not (own / "root" / "videos").exists()
 
 
+def test_features_alone_will_do(own: Path, tmp_path: Path) -> None:
+    given = ["--name", "mine", "--root", str(own / "root"), "--frames", "2"]
+    labels = ["build", "--from", str(own / "labels.csv"), "--videos", "none", *given]
+    done = CliRunner().invoke(cli, labels)
+    assert done.exit_code == 0, done.output
+    assert "next: meid-bench import-features FOLDER --dataset mine" in done.output
+    (tmp_path / "npy").mkdir()
+    for name in load_benchmark("mine", own / "root").all_ids():
+        np.save(tmp_path / "npy" / f"{name}.npy", np.ones((2, 3), np.float16))
+    arguments = ["import-features", str(tmp_path / "npy"), "--dataset", "mine"]
+    done = CliRunner().invoke(cli, [*arguments, "--root", str(own / "root")])
+    assert done.exit_code == 0, done.output
+    assert "stored    9 of 9 videos" in done.output
+
+
 def test_the_same_files_give_the_same_benchmark(own: Path) -> None:
     def fingerprint(root: str) -> str:
         built = build_own(own / "labels.csv", own / "videos", "mine", own / root, frames=4)
@@ -154,7 +170,7 @@ def test_a_bad_file_is_a_sentence_and_leaves_nothing(kind: str, own: Path) -> No
         (["--name", "charadeslt"], 1, "the name of a packaged dataset"),
         (["--video-dir", "nowhere"], 1, "nowhere is no folder"),
         (["--from", "nowhere.csv"], 1, "nowhere.csv cannot be read"),
-        (["--videos", "none"], 2, "--videos is for official data"),
+        (["--videos", "none"], 2, "--from needs either --video-dir or"),
         (["charadeslt"], 2, "DATASET is for official data"),
     ],
 )
@@ -171,7 +187,12 @@ def test_bad_options_are_a_sentence(
     ("arguments", "message"),
     [
         ([], "name a DATASET, or your own data with --from"),
-        (["--from", "labels.csv", "--name", "x"], "--from also needs --video-dir"),
+        (["--from", "labels.csv", "--name", "x"], "--from needs either --video-dir or"),
+        (
+            ["--from", "a.csv", "--name", "x", "--video-dir", "x", "--videos", "none"],
+            "needs either",
+        ),
+        (["--from", "a.csv", "--name", "x", "--video-dir", "x", "--videos", "all"], "--videos is"),
         (["--from", "labels.csv", "--video-dir", "x"], "--from also needs --name"),
         (["charadeslt", "--bins", "3,5"], "--bins is for your own data and needs --from"),
     ],

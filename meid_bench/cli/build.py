@@ -113,7 +113,7 @@ def build(
     _print(result)
 
 
-OFFICIAL = ("dataset", "source", "allow_inexact")
+OFFICIAL = ("dataset", "source", "videos", "allow_inexact")
 OWN = ("labels", "name", "frames", "fractions", "bins")
 
 
@@ -127,10 +127,12 @@ def _refuse_mixture(context: click.Context, own: bool) -> None:
     if own:
         if context.params["name"] is None:
             raise click.UsageError("--from also needs --name")
-        if (context.params["video_dir"] is None) != (context.params["videos"] == "none"):
+        features_only = context.params["videos"] == "none"
+        if (context.params["video_dir"] is None) != features_only:
             raise click.UsageError(
                 "--from needs either --video-dir or, where you have features only, --videos none"
             )
+        given = [option for option in given if not (features_only and option.name == "videos")]
     elif context.params["dataset"] is None:
         raise click.UsageError("name a DATASET, or your own data with --from")
     for parameter in given:
@@ -194,5 +196,10 @@ def _print(result: "BuildResult") -> None:
                 f"{first.id}: {first.error}; all are in {features.store / 'failures.jsonl'}",
                 err=True,
             )
-    command = "run --method plain" if result.features else "extract"
+    if result.features:
+        command = "run --method plain"
+    elif videos is None and "labels" in result.manifest.sources:
+        command = "import-features FOLDER"
+    else:
+        command = "extract"
     click.echo(f"next: meid-bench {command} --dataset {benchmark.name}")
