@@ -1,6 +1,7 @@
 """The recipe: what it reaches, that it is the same everywhere, and what it says where it fails."""
 
 import random
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -65,6 +66,19 @@ def shared(splits: dict[str, list[Annotation]], key: str) -> set[str]:
 def picked(result, *pools) -> dict[str, list[Annotation]]:
     by_id = {video.id: video for videos in pools for video in videos}
     return {split: [by_id[name] for name in getattr(result, split)] for split in SPLITS}
+
+
+def packaged(name: str) -> dict[str, list[Annotation]]:
+    """The videos of packaged lists, train from the official train file, the others from test."""
+    folder = find_spec(name)
+    lists = load_spec(folder).lists
+    classes = read_classes(REAL / "Charades_v1_classes.txt")
+    paths = [REAL / f"Charades_v1_{split}.csv" for split in ("train", "test")]
+    by_id = [{v.id: v for v in read_annotations(path, len(classes))} for path in paths]
+    return {
+        split: [by_id[split != "train"][i] for _, i in read_lines(folder / lists[split])]
+        for split in SPLITS
+    }
 
 
 def test_every_target_is_reached():
@@ -244,20 +258,25 @@ def test_packaged_lists_hold_sorted_ids_each_once(name):
 @pytest.mark.skipif(not REAL.is_dir(), reason="the official files are not here")
 @pytest.mark.parametrize("name", RECONSTRUCTIONS)
 def test_packaged_lists_share_no_subject_and_no_script(name):
-    folder = find_spec(name)
-    spec = load_spec(folder)
-    classes = read_classes(REAL / "Charades_v1_classes.txt")
-    pools = [
-        read_annotations(REAL / f"Charades_v1_{s}.csv", len(classes)) for s in ("train", "test")
-    ]
-    by_id = [{video.id: video for video in videos} for videos in pools]
-    splits = {
-        split: [by_id[split != "train"][i] for _, i in read_lines(folder / spec.lists[split])]
-        for split in SPLITS
-    }
+    splits = packaged(name)
     assert not any(shared(splits, key) for key in ("subject", "script"))
-    for split, least in spec.recipe["min_positives"].items():
+    for split, least in load_spec(find_spec(name)).recipe["min_positives"].items():
         assert class_counts((v.labels for v in splits[split]), 157).min() >= least
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="the official files are not here")
+def test_the_data_card_prints_the_tail_classes_of_these_lists():
+    splits = packaged("charadeslt")
+    counts = [class_counts((v.labels for v in splits[split]), 157) for split in SPLITS]
+    card = (find_spec("charadeslt") / "README.md").read_text()
+    printed = {
+        int(label): tuple(map(int, numbers))
+        for label, *numbers in re.findall(r"\| c(\d{3}) \| (\d+) \| (\d+) \| (\d+) \|", card)
+    }
+    tail = [label for label in range(157) if counts[0][label] <= 20]
+    assert printed == {label: tuple(int(count[label]) for count in counts) for label in tail}
+    subjects = [len({video.subject for video in splits[split]}) for split in SPLITS]
+    assert "| subjects | {} | {} | {} |".format(*subjects) in card
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="the official files are not here")

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from meid_bench.benchmark import Benchmark
 from meid_bench.errors import DataError
-from meid_bench.longtail import statistics
+from meid_bench.longtail import Bins, statistics
 from meid_bench.spec import find_spec, load_spec
 from meid_bench.table1 import compare
 from meid_bench.videolt import read_classes, read_list, read_lists
@@ -58,6 +59,16 @@ def test_a_line_is_an_id_and_its_classes(tmp_path):
 def test_a_bad_list_is_named_by_line(tmp_path, text, said):
     with pytest.raises(DataError, match=said):
         read_list(written(tmp_path, text), 4)
+
+
+def test_an_id_in_two_lists_is_named(tmp_path):
+    lists = {}
+    for split, text in {"train": "a 0\nb 1\n", "val": "c 0\n", "test": "d 1\nb 0\n"}.items():
+        lists[split] = tmp_path / split
+        lists[split].write_text(text)
+    splits = read_lists(lists, 2)
+    with pytest.raises(DataError, match="video 'b' is in train and in test"):
+        Benchmark("videolt", "VideoLT", ("x", "y"), splits, Bins(100, 500), 150)
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="the official lists are not here")
