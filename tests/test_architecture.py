@@ -26,7 +26,7 @@ IMPURE |= {"click", "h5py", "pandas", "requests", "tqdm"}
 HEAVY = {"torch", "torchvision", "h5py", "pandas", "av", "decord", "bokeh", "matplotlib", "sklearn"}
 
 LONGEST_FILE = 330
-LONGEST_FUNCTION = 60
+LONGEST_FUNCTION = 50  # without signature and docstring
 
 
 @cache
@@ -154,4 +154,5 @@ def test_one_idea_a_file_and_a_function(module: str) -> None:
     assert len(text.splitlines()) <= LONGEST_FILE
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.FunctionDef):
-            assert (node.end_lineno or 0) - node.lineno < LONGEST_FUNCTION, node.name
+            first = node.body[1 if ast.get_docstring(node) and len(node.body) > 1 else 0]
+            assert (node.end_lineno or 0) - first.lineno < LONGEST_FUNCTION, node.name
