@@ -1,24 +1,16 @@
 """Opener: an archive on the disk or on a server, opened once for each thread that reads it."""
 
-import json
 from collections.abc import Mapping
-from contextlib import suppress
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, cast
 
-from meid_bench.archive import Archive, Entry, ZipArchive, add_entry
+from meid_bench.archive import Archive, Entry, ZipArchive
 from meid_bench.errors import DataError
-from meid_bench.paths import write_text
-from meid_bench.progress import Progress
 from meid_bench.rangefile import TAIL, RangeFile
-from meid_bench.remote import Remote, Version
-from meid_bench.schema import decode
+from meid_bench.remote import Remote
 from meid_bench.spec import filename
-from meid_bench.tarfiles import HEADERS, TarArchive, walk
-
-# Headers between two savings of a tar's index: what an interrupted walk loses at most.
-SAVE_EVERY = 500
+from meid_bench.tarfiles import TarArchive
+from meid_bench.tarindex import tar_entries
 
 
 def open_archive(path: Path) -> Archive:
@@ -67,7 +59,7 @@ class RemoteArchive:
             ZipArchive(cast(IO[bytes], file), remote.url).close()
             self._kept = file.kept
         else:
-            self._entries = _tar_entries(remote, index)
+            self._entries = tar_entries(remote, index)
 
     def __call__(self) -> Archive:
         """Open it for one thread."""
@@ -75,52 +67,3 @@ class RemoteArchive:
         if self._entries is None:
             return ZipArchive(file, self.remote.url)
         return TarArchive(file, self.remote.url, self._entries)
-
-
-@dataclass(frozen=True)
-class _Index:
-    """The files of a tar on a server, so that it is walked once.
-
-    Attributes:
-        version: Of the tar.
-        next: Where the next header is to be read.
-        complete: Whether the end was reached.
-        files: Path to entry, of the headers before `next`.
-    """
-
-    version: Version
-    next: int
-    complete: bool
-    files: Mapping[str, Entry]
-
-
-def _tar_entries(remote: Remote, path: Path) -> Mapping[str, Entry]:
-    version = remote.version()
-    index = _load_index(path, version)
-    if index.complete:
-        return index.files
-    files, position = dict(index.files), index.next
-    file = cast(IO[bytes], RangeFile(remote, ahead=HEADERS))
-    label = f"index of {filename(remote.url)}"
-    with Progress(version.size, label, "bytes", done=position) as progress:
-        for step in walk(file, remote.url, position):
-            add_entry(files, step.path, step.entry, remote.url)
-            progress.update(step.next - position, f"{len(files)} files")
-            position = step.next
-            if len(files) % SAVE_EVERY == 0:
-                _save_index(path, _Index(version, position, False, files))
-    _save_index(path, _Index(version, position, True, files))
-    return files
-
-
-def _load_index(path: Path, version: Version) -> _Index:
-    """The index kept of that version, or an empty one."""
-    with suppress(OSError, ValueError):
-        index = decode(_Index, json.loads(path.read_text(encoding="utf-8")))
-        if index.version == version:
-            return index
-    return _Index(version, 0, False, {})
-
-
-def _save_index(path: Path, index: _Index) -> None:
-    write_text(path, json.dumps(asdict(index), separators=(",", ":")))

@@ -29,11 +29,15 @@ log = logging.getLogger(__name__)
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
 
 
-class ChangedError(DataError):
+class RemoteError(DataError):
+    """The server refuses, cannot be reached, or the user wants to stop."""
+
+
+class ChangedError(RemoteError):
     """The file on the server is no longer the one that was begun."""
 
 
-class NoRangesError(DataError):
+class NoRangesError(RemoteError):
     """The server gives the whole file only."""
 
 
@@ -81,7 +85,7 @@ class Remote:
         Raises:
             NoRangesError: They are not; only `stream(0)` works.
             ChangedError: It is not the version that was begun.
-            DataError: The server refuses, or cannot be reached.
+            RemoteError: The server refuses, or cannot be reached.
         """
         if self._version is None:
             with self.stream(0, 1) as stream:
@@ -103,10 +107,10 @@ class Remote:
         Where connections are cut now and then, waiting for each would cost more than they do.
 
         Raises:
-            DataError: It failed too often, or the user wants to stop.
+            RemoteError: It failed too often, or the user wants to stop.
         """
         if failures > PATIENCE:
-            raise DataError(
+            raise RemoteError(
                 f"{self.url} failed {failures} times in a row ({_brief(error)}); check the "
                 "connection and run the same command again, it goes on where it stopped"
             ) from error
@@ -114,17 +118,17 @@ class Remote:
             log.warning("%s fails (%s); trying again for a while", self.url, _brief(error))
         wait = 0.0 if failures == 1 else min(FIRST_WAIT * 2 ** (failures - 2), LONGEST_WAIT)
         if self._stop.wait(wait):
-            raise DataError(f"{self.url}: stopped") from error
+            raise RemoteError(f"{self.url}: stopped") from error
 
     def request(self, start: int, end: int | None) -> requests.Response:
         """Send one request for [start, end); the body is not read yet.
 
         Raises:
             requests.RequestException: It failed in a way that may pass.
-            NoRangesError, ChangedError, DataError: As in `version`.
+            NoRangesError, ChangedError, RemoteError: As in `version`.
         """
         if self._stop.is_set():
-            raise DataError(f"{self.url}: stopped")
+            raise RemoteError(f"{self.url}: stopped")
         with self._lock:
             self.requests += 1
         last = "" if end is None else end - 1
@@ -161,7 +165,7 @@ class Remote:
         if status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
             raise ChangedError(f"{self.url} has no byte {start}: the file is shorter than it was")
         if status not in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT):
-            raise DataError(
+            raise RemoteError(
                 f"{self.url} answers {status} {response.reason}; check the address, or name a "
                 "mirror or a folder with --source"
             )
@@ -207,7 +211,7 @@ class Stream:
         """Up to `size` bytes, at least one unless the end is reached.
 
         Raises:
-            NoRangesError, ChangedError, DataError: As in `Remote.version`; NoRangesError also
+            NoRangesError, ChangedError, RemoteError: As in `Remote.version`; NoRangesError also
                 where the connection was cut and the server cannot go on in the middle.
         """
         while True:

@@ -1,12 +1,13 @@
 """Archives on a server, read member by member."""
 
+import json
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from meid_bench import opener, remote
+from meid_bench import remote, tarindex
 from meid_bench.errors import DataError
 from meid_bench.opener import RemoteArchive
 from meid_bench.rangefile import RangeFile
@@ -110,7 +111,7 @@ def test_a_tar_is_walked_once_and_cheaply(url: str, tmp_path: Path, shelf: Shelf
 def test_an_interrupted_walk_goes_on(
     url: str, shelf: Shelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(opener, "SAVE_EVERY", 10)
+    monkeypatch.setattr(tarindex, "SAVE_EVERY", 10)
 
     def interrupt(number: int) -> None:
         if number == 40:
@@ -127,6 +128,64 @@ def test_an_interrupted_walk_goes_on(
         assert list(archive.entries) == list(FILES)
         archive.copy("a/059.mp4", tmp_path / "out")
     assert (tmp_path / "out").read_bytes() == FILES["a/059.mp4"]
+
+
+@pytest.fixture
+def several(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Walk even a small tar from several places at once."""
+    monkeypatch.setattr(tarindex, "WORTHWHILE", 0)
+
+
+@pytest.mark.usefixtures("several")
+def test_several_walks_find_what_one_finds(url: str, shelf: Shelf, tmp_path: Path) -> None:
+    far = Remote(f"{url}/x.tar")
+    assert list(RemoteArchive(far, tmp_path / "index.json")().entries) == list(FILES)
+    index = json.loads((tmp_path / "index.json").read_text())
+    assert index["stretches"] == []
+    assert len(index["files"]) == len(FILES)
+    far = Remote(f"{url}/x.tar")
+    RemoteArchive(far, tmp_path / "index.json")
+    assert far.requests == 1
+
+
+@pytest.mark.usefixtures("several")
+@pytest.mark.parametrize("after", [12, 25, 40, 55])
+def test_several_interrupted_walks_go_on(
+    after: int, url: str, shelf: Shelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tarindex, "SAVE_EVERY", 3)
+    shelf.on_request = lambda number: far.stop() if number == after else None
+    far = Remote(f"{url}/x.tar")
+    with pytest.raises(DataError, match="stopped"):
+        RemoteArchive(far, tmp_path / "index.json")
+    again = Remote(f"{url}/x.tar")
+    opened = RemoteArchive(again, tmp_path / "index.json")
+    assert list(opened().entries) == list(FILES)
+    assert again.requests < len(FILES) + 20 - (after - 25)
+
+
+@pytest.mark.usefixtures("several")
+def test_a_tar_inside_a_tar_does_not_lead_astray(url: str, shelf: Shelf, tmp_path: Path) -> None:
+    # Its headers are as good as real ones, and are found first: the walks do not meet.
+    write_tar(tmp_path / "inner.tar", FILES)
+    inner = {f"b/{number}.tar": (tmp_path / "inner.tar").read_bytes() for number in range(3)}
+    write_tar(tmp_path / "outer.tar", inner)
+    shelf.files["x.tar"] = (tmp_path / "outer.tar").read_bytes()
+    opened = RemoteArchive(Remote(f"{url}/x.tar"), tmp_path / "index.json")
+    with opened() as archive:
+        assert list(archive.entries) == list(inner)
+        archive.copy("b/1.tar", tmp_path / "out")
+    assert (tmp_path / "out").read_bytes() == inner["b/1.tar"]
+
+
+@pytest.mark.usefixtures("several")
+def test_a_cut_tar_is_a_sentence_to_several_walks(url: str, shelf: Shelf, tmp_path: Path) -> None:
+    body = shelf.files["x.tar"]
+    assert isinstance(body, bytes)
+    for end in (len(body) * 2 // 3, len(body.rstrip(b"\0")) - 100):
+        shelf.files["x.tar"] = body[:end]
+        with pytest.raises(DataError, match="is cut, or no tar file"):
+            RemoteArchive(Remote(f"{url}/x.tar"), tmp_path / "index.json")
 
 
 def test_a_damaged_index_is_made_again(url: str, tmp_path: Path) -> None:
