@@ -176,6 +176,10 @@ def weighted_ap(
         (K, R, C); NaN where the positives of a class weigh nothing.
     """
     result = np.full((len(scores), len(weights), labels.shape[1]), np.nan)
+    if weights.shape[1] == len(clusters):  # each video alone: in the order of the weights
+        order = np.argsort(clusters)
+        scores, labels = [each[order] for each in scores], labels[order]
+        clusters = np.arange(len(order))
     positive = labels != 0
     rows = [slice(start, start + ROWS) for start in range(0, len(weights), ROWS)]
     # Our threads share the cores already: BLAS's own would wait for each other.
@@ -224,6 +228,11 @@ def _counts(
     for c in classes:
         mask = positive[:, c]
         hits = scores[mask, c]
+        if number == len(clusters):
+            at_least = scores[:, c, None] >= hits
+            retrieved.append(at_least.astype(np.float32))
+            correct.append((at_least & mask[:, None]).astype(np.float32))
+            continue
         order = np.argsort(hits)
         # A video scores at least as much as the first `place` of the sorted positives.
         place = np.searchsorted(hits[order], scores[:, c], side="right")

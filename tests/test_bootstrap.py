@@ -30,12 +30,13 @@ def repeat_videos(scores, labels, cluster, weight):
 
 
 @pytest.mark.parametrize("block", [1, 1 << 23], ids=["one class a block", "one block"])
-@pytest.mark.parametrize("seed", range(3))
-def test_weighted_ap_is_the_ap_of_repeated_videos(seed, block, monkeypatch):
+@pytest.mark.parametrize("clusters", [2, 9, 60], ids=["two", "some", "each video alone"])
+def test_weighted_ap_is_the_ap_of_repeated_videos(clusters, block, monkeypatch):
     monkeypatch.setattr(bootstrap, "BLOCK", block)
-    rng = np.random.default_rng(seed)
-    scores, labels, cluster = made(60, 9, rng)
-    weights = draw_weights(9, 20, rng)
+    rng = np.random.default_rng(clusters)
+    scores, labels, cluster = made(60, clusters, rng)
+    cluster = rng.permutation(clusters)[cluster]
+    weights = draw_weights(clusters, 20, rng)
     found = weighted_ap([scores, 1 - scores], labels, cluster, weights)
     for k, each in enumerate([scores, 1 - scores]):
         for row, weight in enumerate(weights):
