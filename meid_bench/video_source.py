@@ -99,7 +99,13 @@ def gather_videos(
         return Gathered(there)
     else:
         raise DataError(_nowhere(videos, source, ids))
-    return Gathered(record_videos(home, videos.archive, ids, root), archive, transfer)
+    there = record_videos(home, videos.archive, ids, root)
+    if not there.found:
+        raise DataError(
+            f"{archive.path} holds none of the {len(ids)} listed videos, such as "
+            f"{videos.member.replace(ID, ids[0])}; is it the right archive?"
+        )
+    return Gathered(there, archive, transfer)
 
 
 def _fetch(

@@ -331,6 +331,28 @@ def test_missing_videos_are_listed(world: World) -> None:
     assert "2 listed videos are not there: TEST00, VAL02; extract will report each" in output.output
 
 
+@pytest.mark.parametrize("near", [True, False])
+def test_a_listed_video_that_is_not_in_the_archive_is_counted(near: bool, world: World) -> None:
+    forget_sums(world)
+    for name in ("TEST00", "VAL02"):
+        del world.release.videos[name]
+    world.change(world.archive, '"2"')
+    result = world.build(source=world.release.source if near else None)
+    assert result.manifest.videos is not None
+    assert result.manifest.videos.missing == ("TEST00", "VAL02")
+    assert result.manifest.videos.found == 20
+
+
+@pytest.mark.parametrize("near", [True, False])
+def test_another_archive_is_a_sentence(near: bool, world: World) -> None:
+    forget_sums(world)
+    world.release.videos.clear()
+    world.change(world.archive, '"2"', UNLISTED=b"x")
+    with pytest.raises(DataError, match="holds none of the 22 listed videos, such as Made_480/TE"):
+        world.build(source=world.release.source if near else None)
+    assert load_manifest(world.root, "made") is None
+
+
 def test_no_video_at_all_is_a_sentence(world: World) -> None:
     source = unpacked(world)
     for path in (source / "Made_480").iterdir():
@@ -366,9 +388,7 @@ def test_wrong_members_are_named(world: World) -> None:
         data["sources"]["annotations"]["members"]["train"]["sha256"] = "0" * 64
 
     edit(world, change)
-    with pytest.raises(
-        DataError, match=r"made_train\.csv in .*Made\.zip has the sha256"
-    ):
+    with pytest.raises(DataError, match=r"made_train\.csv in .*Made\.zip has the sha256"):
         world.build(videos="none")
 
 
@@ -487,3 +507,42 @@ def test_the_official_files_give_table_1(tmp_path: Path) -> None:
     assert output.exit_code == 0, output.output
     assert output.output.count(" yes") == 9
     assert " NO" not in output.output
+
+
+RECIPE = {
+    "sizes": {"train": 8, "val": 3, "test": 4},
+    "bins": {"tail_max": 3, "medium_max": 6},
+    "groups": {"head": 1, "medium": 1, "tail": 1},
+    "imbalance_ratio": "2.7",
+    "labels_per_video": "1.9",
+    "min_positives": {"val": 1, "test": 1},
+    "min_tau": "0.90",
+    "seed": "made-r1",
+}
+
+
+def test_a_split_that_is_computed_is_exact_or_says_by_how_much(world: World) -> None:
+    edit(world, lambda data: data.update(lists=None, recipe=RECIPE))
+    exact = world.build(source=world.release.source, videos="none")
+    assert exact.missed == ()
+    assert [exact.benchmark.statistics().train, exact.benchmark.statistics().tail] == [8, 1]
+    again = build(world.release.spec, world.root / "2", world.release.source, "none")
+    assert again.benchmark.fingerprint == exact.benchmark.fingerprint
+
+    edit(world, lambda data: data.update(recipe={**RECIPE, "labels_per_video": "2.9"}))
+    arguments = ["build", str(world.release.spec), "--source", str(world.release.source)]
+    refused = meid_bench(world, *arguments)
+    assert refused.exit_code == 1
+    assert re.search(r"cannot be split as its recipe asks: .*2\.9.*--allow-inexact", refused.output)
+    # What was built before still stands.
+    assert load_benchmark("made", world.root).fingerprint == exact.benchmark.fingerprint
+    taken = meid_bench(world, *arguments, "--allow-inexact")
+    assert taken.exit_code == 0, taken.output
+    assert "not met: " in taken.output
+    assert load_benchmark("made", world.root).fingerprint in taken.output
+
+
+def test_a_specification_without_lists_or_a_recipe_is_a_sentence(world: World) -> None:
+    edit(world, lambda data: data.update(lists=None))
+    with pytest.raises(DataError, match="neither lists nor a recipe"):
+        world.build(videos="none")
