@@ -67,9 +67,9 @@ def test_every_command_explains_itself(command: str) -> None:
 
 
 def test_an_unknown_command_is_a_usage_error() -> None:
-    result = CliRunner().invoke(cli, ["trian"])
+    result = CliRunner().invoke(cli, ["leaderbord"])
     assert result.exit_code == 2
-    assert "trian" in result.output
+    assert "There is no command 'leaderbord'; did you mean 'leaderboard'?" in result.output
 
 
 def test_the_wheel_holds_every_file_of_the_packages_and_splits(wheel: ZipFile) -> None:

@@ -25,7 +25,10 @@ def demo(folder: Path, seed: int, device: str) -> None:
     """
     from meid_bench.cli.main import cli
     from meid_bench.demo import RELEASE, WEIGHTS, commands
+    from meid_bench.device import choose_device
     from meid_bench.miniature import make_release
+
+    choose_device(None, device)  # a wrong name is refused before anything is rendered
 
     click.secho(f"# A made-up release in Charades' official formats: {folder / RELEASE}", bold=True)
     make_release(folder / RELEASE, seed)

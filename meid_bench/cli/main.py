@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from meid_bench import __version__
-from meid_bench.errors import MeidBenchError
+from meid_bench.errors import MeidBenchError, unknown
 
 # Command name -> "module:function"; the order is that of a first day's work.
 COMMANDS: dict[str, str] = {
@@ -45,7 +45,7 @@ class Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import and return one command."""
         if cmd_name not in COMMANDS:
-            return None
+            ctx.fail(str(unknown("command", cmd_name, COMMANDS)))
         module, function = COMMANDS[cmd_name].split(":")
         command: click.Command = getattr(importlib.import_module(module), function)
         return command
@@ -57,10 +57,12 @@ class Commands(click.Group):
         except MeidBenchError as error:
             raise click.ClickException(str(error)) from error
         except OSError as error:
-            if error.errno not in USERS or error.filename is None:
+            full = error.errno == errno.ENOSPC  # says so while writing, without a file's name
+            if error.errno not in USERS or (error.filename is None and not full):
                 raise
             raise click.ClickException(
-                f"{error.filename}: {error.strerror}; check the path, its rights and the disk"
+                f"{error.filename or 'Writing'}: {error.strerror}; "
+                "check the path, its rights and the disk"
             ) from error
 
 
