@@ -71,8 +71,6 @@ def work(connection: Connection, memory: Any, settings: DecodeSettings) -> None:
     """
     # Ctrl-C reaches the whole group; the main process decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # The encoder goes first: where it waits, everything does.
-    os.nice(5)
     torch.set_num_threads(1)
     slots = slot_views(memory, settings)
     with Path(os.devnull).open("w") as nowhere:

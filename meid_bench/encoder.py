@@ -149,8 +149,8 @@ def load_encoder(
     if precision not in PRECISIONS:
         raise unknown("precision", precision, PRECISIONS)
     model, transform = _model(name, weights)
-    sha256 = tensors_sha256(model)
     width = _cut_head(model, name)
+    sha256 = tensors_sha256(model)
     segment = SEGMENT if name == TSM else 1
     batch = batch or (CPU_BATCH if device.type == "cpu" else GPU_BATCH)
     if batch % segment:

@@ -30,6 +30,7 @@ from meid_bench.feature_manifest import (
 from meid_bench.paths import features_dir
 from meid_bench.pipeline import Share, extract_share
 from meid_bench.plan import plan_shards, share
+from meid_bench.pool import prepare_workers
 from meid_bench.processes import run_on_devices
 from meid_bench.ranks import Ranks, find_ranks, from_first, joined
 from meid_bench.video import decoder_version
@@ -103,6 +104,7 @@ def extract(
         device = device_of_rank(devices, named, ranks.local)
         speak = say if ranks.rank == 0 else _silent
         videos, source = _videos(benchmark, root, settings.video_dir)
+        prepare_workers()
         encoder = load_encoder(
             settings.encoder,
             settings.weights,

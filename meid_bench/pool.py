@@ -5,7 +5,8 @@ import multiprocessing
 import time
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from types import TracebackType
 from typing import Any, Self
@@ -17,7 +18,26 @@ from meid_bench.decode_worker import DecodeSettings, DecodeTask, slot_views, wor
 from meid_bench.errors import MeidBenchError
 from meid_bench.video import DecodedFrames
 
-STARTS = 3
+# A worker that has not started by then never will; so often is another one tried.
+START_SECONDS, STARTS = 300.0, 3
+
+
+def _context() -> Any:
+    """How processes are started: by a server that has imported what workers need.
+
+    A fork of this process would inherit torch's threads and a GPU's context.
+    """
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["meid_bench.decode_worker", "meid_bench.pyav_decoder"])
+    return context
+
+
+def prepare_workers() -> None:
+    """Begin the imports of the server already, while this process still loads its encoder."""
+    if _context().get_start_method() == "forkserver":
+        forkserver.ensure_running()
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +69,7 @@ class _Worker:
     ready: bool = False
     task: DecodeTask | None = None
     slot: int = -1
-    deadline: float = field(default=float("inf"))
+    deadline: float = float("inf")
 
 
 class DecodePool:
@@ -66,17 +86,16 @@ class DecodePool:
 
     def __init__(self, settings: DecodeSettings, workers: int, slots: int) -> None:
         self.settings = settings
-        # A fork of this process would inherit torch's threads and a GPU's context; a server
-        # that has imported what workers need forks them in milliseconds.
-        methods = multiprocessing.get_all_start_methods()
-        self._context: Any = multiprocessing.get_context(
-            "forkserver" if "forkserver" in methods else "spawn"
-        )
-        if "forkserver" in methods:
-            self._context.set_forkserver_preload(["meid_bench.decode_worker"])
+        self._context = _context()
         size = int(np.prod(settings.slot_shape))
         # Not named and not in /dev/shm where that is too small: nothing is left after a kill.
-        self._memory = self._context.RawArray("B", slots * size)
+        try:
+            self._memory = self._context.RawArray("B", slots * size)
+        except OSError as error:
+            raise MeidBenchError(
+                f"There is no room for {slots} decoded videos of {size / 1e6:.0f} MB each "
+                f"({error.strerror}); try fewer with --workers"
+            ) from error
         self._slots = slot_views(self._memory, settings)
         self._free = deque(range(slots))
         self._again: deque[tuple[DecodeTask, int]] = deque()
@@ -136,7 +155,7 @@ class DecodePool:
                 yield from self._replace(worker, "its decoder crashed")
                 continue
             if not worker.ready:
-                worker.ready = True
+                worker.ready, worker.deadline = True, float("inf")
                 self._failed_starts = 0
                 continue
             yield self._outcome(worker, answer)
@@ -156,13 +175,13 @@ class DecodePool:
         )
         process.start()
         theirs.close()  # Else its end would never be noticed here.
-        return _Worker(process, ours)
+        return _Worker(process, ours, deadline=time.monotonic() + START_SECONDS)
 
     def _hand_out(self) -> None:
         for worker in self._workers:
             if not self._again:
                 return
-            if worker.task is None:
+            if worker.ready and worker.task is None:
                 worker.task, worker.slot = self._again.popleft()
                 worker.deadline = time.monotonic() + self.settings.timeout
                 # Where it has just died, `outcomes` will find that out.
@@ -189,11 +208,8 @@ class DecodePool:
                     "Decode workers die as they start (exit code "
                     f"{worker.process.exitcode}); is memory short? try fewer with --workers"
                 )
-        if worker.task is not None:
-            if not worker.ready:
-                self._again.append((worker.task, worker.slot))
-            elif not worker.task.sequential:
-                self._again.append((worker.task.carefully(), worker.slot))
-            else:
-                yield self._outcome(worker, f"{reason}, twice")
+        if worker.task is not None and worker.task.sequential:
+            yield self._outcome(worker, f"{reason}, twice")
+        elif worker.task is not None:
+            self._again.append((worker.task.carefully(), worker.slot))
         self._workers[self._workers.index(worker)] = self._start()

@@ -1,13 +1,20 @@
 """Progress: a bar with rate and time left on a terminal, a plain line every so often elsewhere."""
 
 import sys
+import threading
 import time
 from types import TracebackType
-from typing import Never, Self, TextIO
+from typing import Self, TextIO
 
 from tqdm import tqdm
 
 SECONDS_BETWEEN_LINES = 10.0
+
+
+class _Bar(tqdm):  # type: ignore[type-arg]
+    """tqdm with a lock between threads alone: its own holds a semaphore that a kill leaves."""
+
+    _lock = threading.RLock()
 
 
 class Progress:
@@ -39,7 +46,7 @@ class Progress:
         self._every = every
         self._note = ""
         self._last = time.monotonic()
-        self._bar: tqdm[Never] = tqdm(
+        self._bar = _Bar(
             total=total,
             desc=label,
             unit="B" if unit == "bytes" else f" {unit}",

@@ -28,7 +28,7 @@ def temporal_shift(x: torch.Tensor, segment: int = SEGMENT, fold: int = FOLD) ->
         temporal-shift-module, ops/temporal_shift.py, n_div = 8.
     """
     part = x.shape[1] // fold
-    frames = x.reshape(-1, segment, *x.shape[1:])
+    frames = x.unflatten(0, (-1, segment))  # type: ignore[no-untyped-call]
     back, ahead, rest = frames[:, :, :part], frames[:, :, part : 2 * part], frames[:, :, 2 * part :]
     nothing = torch.zeros_like(back[:, :1])
     # Put together rather than written in place, so that torch.fx can follow it.

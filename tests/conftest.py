@@ -1,8 +1,12 @@
 """Fixtures that several test files share."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from tests.made_videos import Odd
 
 
 @pytest.fixture(scope="session")
@@ -23,3 +27,20 @@ def demo_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert result.exit_code == 0, result.output
     (root / "output.txt").write_text(result.output, encoding="utf-8")
     return root
+
+
+@pytest.fixture(scope="session")
+def zoo(tmp_path_factory: pytest.TempPathFactory) -> dict[str, "Odd"]:
+    """Odd and broken videos by file name, each with its account."""
+    from tests.made_videos import make_zoo
+
+    return make_zoo(tmp_path_factory.mktemp("zoo"))
+
+
+@pytest.fixture
+def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three videos a shard, so that a dozen videos make several."""
+    from meid_bench import store
+    from tests.extraction import VIDEOS_PER_SHARD
+
+    monkeypatch.setattr(store, "VIDEOS_PER_SHARD", VIDEOS_PER_SHARD)

@@ -9,7 +9,7 @@ import pytest
 
 from meid_bench.errors import DataError, SettingError
 from meid_bench.video import DECODERS, DecodedFrames, decode_video, decoder_version, frame_indices
-from tests.made_videos import FRAMES, Odd, make_zoo, picture, write_video
+from tests.made_videos import FRAMES, Odd, picture, write_video
 
 REAL = Path(__file__).parents[2] / "shared" / "data" / "videos"
 T = 8
@@ -33,11 +33,6 @@ def decode(path: Path, frames: int = T, **options: Any) -> tuple[DecodedFrames, 
         kept[number] = frame.copy()
 
     return decode_video(path, frames, keep, **options), kept
-
-
-@pytest.fixture(scope="module")
-def zoo(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Odd]:
-    return make_zoo(tmp_path_factory.mktemp("zoo"))
 
 
 @pytest.mark.parametrize("frames", [1, 2, 3, 8, 150, 200])

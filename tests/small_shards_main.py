@@ -1,0 +1,33 @@
+"""The command line with three videos a shard; `DIE_AT=RANK:COUNT` kills a rank at its n-th video.
+
+Under torchrun: `torchrun --nproc-per-node 2 -m tests.small_shards_main extract ...`.
+"""
+
+import os
+import signal
+from typing import Any
+
+from meid_bench import pipeline, store
+from meid_bench.cli.main import main
+from tests.extraction import VIDEOS_PER_SHARD
+
+
+def die_at(rank: int, count: int) -> None:
+    """Kill this process, if it has that rank, when it takes that many decoded videos."""
+    take, seen = pipeline._take, 0
+
+    def deadly(*arguments: Any) -> None:
+        nonlocal seen
+        seen += 1
+        if seen >= count and os.environ.get("RANK") == str(rank):
+            os.kill(os.getpid(), signal.SIGKILL)
+        take(*arguments)
+
+    pipeline._take = deadly
+
+
+if __name__ == "__main__":
+    store.VIDEOS_PER_SHARD = VIDEOS_PER_SHARD
+    if "DIE_AT" in os.environ:
+        die_at(*map(int, os.environ["DIE_AT"].split(":")))
+    main()
