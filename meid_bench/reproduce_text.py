@@ -69,7 +69,7 @@ def _notes(part: Part, label: str, row: Row) -> list[str]:
         notes.append("not in the paper's table")
     if record.preset:
         notes.append(f"preset {record.preset}")
-    return [*notes, *(mark for mark in row.marks if mark != "untrained encoder")]
+    return [*notes, *(mark for mark in row.marks if mark not in ("quick", "untrained encoder"))]
 
 
 def _theirs(part: Part) -> str:
