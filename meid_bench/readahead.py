@@ -35,7 +35,7 @@ def read_ahead(
         device: Where batches are wanted.
 
     Yields:
-        (B, T, D) float16 on a GPU; on a CPU a buffer that the third batch from it overwrites.
+        (B, T, D) float16 on the device; on a CPU good only until the next one is asked for.
     """
     largest = max((part.stop - part.start for part in parts), default=0)
     pin = device.type == "cuda"

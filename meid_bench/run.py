@@ -1,11 +1,13 @@
 """Run: load -> fit -> predict -> score -> Result; one method, one seed."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
+from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from meid_bench import ranks
@@ -34,6 +36,8 @@ from meid_bench.results import (
 from meid_bench.room import fitting_batch, no_room, with_room
 from meid_bench.train import Fit, Training, fit, point_scores
 from meid_bench.trials import best_trial
+
+LOCK = ".lock"  # held while a run is trained; the system lets go of a killed process's
 
 
 def run(
@@ -71,8 +75,33 @@ def run(
         say(f"Features: {cache.mode} ({cache.reason})")
         return _run(plan, device, log, execution, cache)
 
-    with arithmetic(device, bfloat16, execution.deterministic):
+    with _alone(plan), arithmetic(device, bfloat16, execution.deterministic):
         return with_room(work, execution.cache, needed, device, processes)
+
+
+@contextmanager
+def _alone(plan: Plan) -> Iterator[None]:
+    """Hold the run's folder, so that no second process writes into it.
+
+    Raises:
+        SettingError: Another process holds it.
+    """
+    if ranks.rank() > 0:
+        yield
+        return
+    plan.folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(plan.folder / LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise SettingError(
+            f"Another process is at this very run ({plan.folder}); wait for it, or stop it"
+        ) from error
+    try:
+        yield
+    finally:
+        (plan.folder / LOCK).unlink(missing_ok=True)
+        lock.release()
 
 
 def _tried(plan: Plan, run_trial: Callable[[Plan], Result]) -> Result:

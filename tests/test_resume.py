@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 
 from meid_bench.checkpoint import FILE, checkpoint_of
 from meid_bench.errors import DataError, SettingError
@@ -17,7 +18,7 @@ from meid_bench.execution import Execution
 from meid_bench.model import MODEL, WEIGHTS
 from meid_bench.request import Plan, Request, plan
 from meid_bench.results import CURVE, RECORD, SCORES, CurvePoint, Result, load_scores, read_curve
-from meid_bench.run import run
+from meid_bench.run import LOCK, run
 from tests.toy import write_toy
 
 CPU = torch.device("cpu")
@@ -110,6 +111,17 @@ def test_a_checkpoint_beside_a_record_is_taken_away(tmp_path: Path) -> None:
     (planned.folder / FILE).write_bytes(b"left behind by a kill after the record was written")
     run(planned, CPU)
     assert not (planned.folder / FILE).exists()
+
+
+def test_a_second_process_at_the_same_run_is_refused(tmp_path: Path) -> None:
+    write_toy(tmp_path)
+    planned = plan(REQUEST, tmp_path)
+    planned.folder.mkdir(parents=True)
+    refused = pytest.raises(SettingError, match="Another process is at this very run")
+    with FileLock(planned.folder / LOCK), refused:
+        run(planned, CPU)
+    run(planned, CPU)
+    assert planned.finished and not (planned.folder / LOCK).exists()
 
 
 def test_where_memory_runs_out_the_run_says_which_batch_fits(
