@@ -7,6 +7,7 @@ from pathlib import Path
 from meid_bench.benchmark import Benchmark
 from meid_bench.failures import Failure
 from meid_bench.npy_store import open_store
+from meid_bench.shard import PATTERN, damaged_videos
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,9 @@ def take_account(benchmark: Benchmark, folder: Path) -> Account:
     listed = benchmark.all_ids()
     stored = set(store.ids)
     failures = store.failures
+    damaged: dict[str, int] = {}
+    for path in sorted(folder.glob(PATTERN)):
+        damaged |= damaged_videos(path)
     missing = [video_id for video_id in listed if video_id not in stored]
     return Account(
         folder=folder,
@@ -47,9 +51,5 @@ def take_account(benchmark: Benchmark, folder: Path) -> Account:
         stored=len(listed) - len(missing),
         failed={name: failures[name] for name in missing if name in failures},
         untried=tuple(name for name in missing if name not in failures),
-        damaged={
-            name: count
-            for name in listed
-            if name in stored and (count := store.num_damaged(name)) > 0
-        },
+        damaged=damaged,
     )

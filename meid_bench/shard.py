@@ -196,6 +196,21 @@ def shard_ids(path: Path) -> list[str]:
         raise unreadable(path, error) from error
 
 
+def damaged_videos(path: Path) -> dict[str, int]:
+    """Of a shard's videos those with damaged frames: id to how many.
+
+    Raises:
+        DataError: The file is no shard.
+    """
+    try:
+        with h5py.File(path, "r") as file:
+            counts = file["num_damaged"][()]
+            ids = file["video_id"].asstr()[()]
+            return {str(ids[row]): int(counts[row]) for row in np.flatnonzero(counts)}
+    except (OSError, KeyError, TypeError) as error:
+        raise unreadable(path, error) from error
+
+
 def unreadable(path: Path, error: Exception) -> DataError:
     """The sentence for a file that is no shard."""
     return DataError(

@@ -118,7 +118,7 @@ def test_open_files_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     store = FeatureStore(make_store(tmp_path))
     names = [store.ids[0], store.ids[-1]] * 3
     assert np.array_equal(store.read(names), np.stack([video(name).features for name in names]))
-    assert len(store._files) == 1
+    assert len(store._open) == 1
 
 
 def test_missing_features_say_why(tmp_path: Path) -> None:
@@ -136,7 +136,7 @@ def test_missing_features_say_why(tmp_path: Path) -> None:
     ("changes", "message"),
     [
         ({"features": np.full((FRAMES, WIDTH), np.inf, np.float16)}, "NaN or infinity"),
-        ({"features": np.zeros((FRAMES, WIDTH), np.float32)}, "expected \\(T, D\\) float16"),
+        ({"features": np.zeros((FRAMES, WIDTH), np.float32)}, r"expected \(T, D\) float16"),
         ({"frame_index": np.zeros(3, np.int32)}, "frame indices"),
     ],
 )
@@ -153,7 +153,7 @@ def test_features_come_in_order_and_in_shape(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="not listed"):
         write_store(tmp_path, manifest, ids, [video("stranger")])
     wide = feature_manifest(toy_benchmark(), Recipe(**{**RECIPE.__dict__, "width": 9}), weights="a")
-    with pytest.raises(DataError, match="expected \\(.*, 9\\)"):
+    with pytest.raises(DataError, match=r"expected \(.*, 9\)"):
         write_store(tmp_path, wide, ids, [video(ids[0])])
 
 
