@@ -16,7 +16,7 @@ from meid_bench.errors import DataError
 PATIENCE = 10
 SAY_AFTER = 4
 FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0
-CONNECT_SECONDS, READ_SECONDS = 15, 60
+CONNECT_SECONDS, READ_SECONDS = 15, 30
 # A cut connection loses what it had read of a block.
 BLOCK = 1 << 16
 # As little left of an answer is read to its end: that keeps the connection.

@@ -124,5 +124,5 @@ def _nowhere(annotations: Annotations, folders: Sequence[Path]) -> str:
     where = " or ".join(map(str, dict.fromkeys(folders)))
     return (
         f"There is neither {filename(annotations.url)} nor all of {names} in {where}; put them "
-        "there, or leave --source out to fetch them"
+        "there, or leave --source out to fetch them (a folder of videos alone is --video-dir)"
     )
