@@ -13,6 +13,7 @@ from meid_bench.errors import DataError, SettingError, unknown
 from meid_bench.longtail import Bins, Statistics
 from meid_bench.paths import packaged_splits
 from meid_bench.schema import decode
+from meid_bench.videofolder import SUFFIXES
 
 FILE = "spec.json"
 ID = "{id}"
@@ -92,6 +93,10 @@ class Videos:
         _check_origin(self.url, self.sha256)
         if self.member.count(ID) != 1:
             raise ValueError(f"member {self.member!r} must hold {ID!r} once")
+        if PurePosixPath(self.member).suffix.lower() not in SUFFIXES:
+            raise ValueError(
+                f"member {self.member!r} must end as a video does, in .mp4 for example"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +214,7 @@ def _overlaid(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, An
 
 
 def _check_origin(url: str, sha256: str | None) -> None:
-    if not filename(url):
+    if not filename(url) or filename(url).startswith("."):
         raise ValueError(f"url {url!r} must end in a file's name")
     _check_sum(sha256)
 

@@ -66,6 +66,8 @@ def put(*path: str, value: Any) -> Callable[[dict[str, Any]], None]:
         (put("lists", value={"train": "x"}), "lists must name train, val, test"),
         (put("sources", "videos", "sha256", value="abc"), "must be 64 hexadecimal digits"),
         (put("sources", "videos", "member", value="x.mp4"), "must hold '{id}' once"),
+        (put("sources", "videos", "member", value="{id}"), "must end as a video does"),
+        (put("sources", "videos", "url", value="http://x/.."), "must end in a file's name"),
         (put("sources", "videos", "archive", value="a/b"), "'a/b' cannot be a name"),
         (put("sources", "annotations", "url", value="http://x/"), "must end in a file's name"),
         (put("sources", "annotations", "members", "train", value={}), "missing key"),

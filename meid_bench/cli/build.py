@@ -46,7 +46,13 @@ SHOWN = 5
     help="A folder of videos to use in place: your own, or a dataset's.",
 )
 @click.option("--name", help="Name of your benchmark.")
-@click.option("--frames", default=200, show_default=True, help="Frames per video of your own.")
+@click.option(
+    "--frames",
+    default=200,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="Frames per video of your own.",
+)
 @click.option(
     "--fractions",
     default="0.7,0.1,0.2",
