@@ -1,9 +1,10 @@
 """Reproduce: the runs that stand behind a table of the paper, and the rows that they give."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 import numpy as np
 
@@ -35,6 +36,7 @@ class Wish:
         quick: Shorten every schedule.
         all_splits: Repeat on every reconstruction of CharadesLT.
         allow_missing: How many listed videos may be without features.
+        settings: `--set` pairs for every run; a row's own settings stand above them.
     """
 
     table: str
@@ -46,6 +48,7 @@ class Wish:
     quick: bool = False
     all_splits: bool = False
     allow_missing: int = 0
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -114,10 +117,12 @@ def wanted_blocks(wish: Wish) -> tuple[Block, ...]:
 def available(wish: Wish, root: Path) -> tuple[list[Part], list[str]]:
     """The parts of the table that can be run, and a sentence for each that cannot."""
     parts, missing = [], []
-    for block in wanted_blocks(wish):
+    blocks = wanted_blocks(wish)
+    for block in blocks:
+        encoders = {other.encoder for other in blocks if other.dataset == block.dataset}
         try:
             benchmark = load_benchmark(block.dataset, root)
-            store = FeatureStore(_find(root, benchmark, wish.features, block.encoder))
+            store = FeatureStore(_find(root, benchmark, wish.features, block.encoder, encoders))
         except MeidBenchError as error:
             missing.append(f"{block.dataset} with {block.encoder} features: {error}")
             continue
@@ -125,14 +130,17 @@ def available(wish: Wish, root: Path) -> tuple[list[Part], list[str]]:
     return parts, list(dict.fromkeys(missing))
 
 
-def _find(root: Path, benchmark: Benchmark, features: str | None, encoder: str) -> Path:
+def _find(
+    root: Path, benchmark: Benchmark, features: str | None, encoder: str, encoders: set[str]
+) -> Path:
     if features is not None:
         return find_store(root, benchmark, features)
     try:
         return find_store(root, benchmark, f"{encoder}-")
     except SettingError:
-        # Of another encoder, where they are the only ones: the table names them.
-        return find_store(root, benchmark)
+        if len(encoders) > 1:  # the table tells its encoders apart
+            raise
+        return find_store(root, benchmark)  # of another one; the table's heading names it
 
 
 def _published(table: str, block: Block, benchmark: Benchmark) -> tuple[PublishedRow, ...]:
@@ -186,7 +194,7 @@ def _request(wish: Wish, part: Part, variant: Variant, seed: int) -> Request:
         aggregator=part.block.aggregator,
         seed=seed,
         features=part.store.folder.name,
-        settings=variant.settings,
+        settings={**wish.settings, **variant.settings},
         allow_missing=wish.allow_missing,
         protocol=wish.protocol,
         quick=wish.quick,

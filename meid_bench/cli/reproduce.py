@@ -26,6 +26,7 @@ from meid_bench.cli.root_option import root_option
 @click.option("--features", help="Feature store to use, where there are several.")
 @click.option("--protocol", default="paper", show_default=True, help="paper, or equal.")
 @click.option("--quick", is_flag=True, help="A tenth of the schedule; never on the board.")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="For every run.")
 @click.option("--allow-missing", default=0, metavar="N", help="Listed videos without features.")
 @execution_options
 @device_options
@@ -39,6 +40,7 @@ def reproduce(
     features: str | None,
     protocol: str,
     quick: bool,
+    settings: tuple[str, ...],
     allow_missing: int,
     execution: dict[str, Any],
     gpu: str | None,
@@ -56,6 +58,7 @@ def reproduce(
     meid-bench reproduce table5 --dataset charadeslt
     """
     from meid_bench.batchrun import failed_sentence, failures
+    from meid_bench.config import parse_assignments
     from meid_bench.device import choose_devices, describe
     from meid_bench.execution import Execution
     from meid_bench.ranks import find_ranks
@@ -79,6 +82,7 @@ def reproduce(
         quick=quick,
         all_splits=splits == "all",
         allow_missing=allow_missing,
+        settings=parse_assignments(settings),
     )
     parts, missing = available(wish, root)
     _print_missing(missing)

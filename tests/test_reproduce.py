@@ -1,0 +1,239 @@
+"""Reproduced tables: which runs, what is missing, what is printed beside the paper's numbers."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+from meid_bench.benchmark import Benchmark
+from meid_bench.cli.main import cli
+from meid_bench.errors import SettingError
+from meid_bench.papertable import TABLES, table_blocks
+from meid_bench.plugins import find_method
+from meid_bench.published import published_rows
+from meid_bench.reproduce import Reproduced, Wish, available, stability, wanted_blocks
+from meid_bench.request import resolve
+from tests.toy import toy_benchmark, toy_features, write_features
+
+ONE = ["--seeds", "0", "--set", "epochs=1", "--set", "milestones=", "--set", "batch=16"]
+
+
+def write(root: Path, name: str, published: str, encoder: str, seed: int = 0) -> Benchmark:
+    """The toy under a real benchmark's name; another seed shuffles which video is where."""
+    toy = toy_benchmark()
+    videos = [video for split in toy.splits.values() for video in split]
+    order = np.random.default_rng(seed).permutation(len(videos)) if seed else range(len(videos))
+    mixed, splits, start = [videos[i] for i in order], {}, 0
+    for split, members in toy.splits.items():
+        splits[split] = tuple(mixed[start : start + len(members)])
+        start += len(members)
+    title = f"{published}, reconstruction {name.partition('-')[2] or 'r1'}"
+    benchmark = replace(toy, name=name, title=title, published=published, splits=splits)
+    items = {}
+    for number, split in enumerate(splits):
+        features = toy_features(benchmark.labels(split), number)
+        items |= dict(zip(benchmark.ids(split), features, strict=True))
+    write_features(root, benchmark, items, encoder)
+    return benchmark
+
+
+def reproduce(root: Path, *arguments: str) -> Result:
+    return CliRunner().invoke(
+        cli, ["reproduce", *arguments, "--root", str(root), "--device", "cpu"]
+    )
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_every_published_row_that_can_be_built_has_a_run(table: str) -> None:
+    encoders = {"resnet50": "ResNet-50", "resnet101": "ResNet-101"}
+    ours = {
+        (block.dataset, encoders[block.encoder], block.aggregator, variant.label)
+        for block in table_blocks(table)
+        for variant in block.variants
+    }
+    for row in published_rows(table.removeprefix("table")):
+        aggregator = (row.aggregator or "nonlinear").lower()
+        built = (row.dataset.lower(), row.encoder, aggregator, row.method)
+        assert built in ours or row.method == "MEDC", built
+
+
+def test_every_variant_is_a_method_with_settings_that_it_has() -> None:
+    for blocks in TABLES.values():
+        for block in blocks:
+            for variant in block.variants:
+                kind = find_method(variant.method)
+                resolve(kind, block.aggregator, "videolt", variant.settings)
+
+
+def test_ablations_differ_in_what_the_paper_says() -> None:
+    settings = {
+        variant.label: dict(variant.settings)
+        for table in ("table4", "table5", "table6", "table7")
+        for variant in table_blocks(table)[0].variants
+    }
+    assert settings["-"] == {"second": "none", "attention": "none", "lambda1": 0.0}
+    assert settings["FA+DL"] == settings["E1"] == {"second": "none"}
+    assert settings["CFS"] == {"motion": False, "sampler2": "uniform"}
+    assert settings["CFS+ME+CBS"] == settings["E1+E2"] == {}
+    assert settings["E1+E1"] == {"second": "e1"}
+    assert [settings[beta] for beta in ("0.3", "0.5", "0.7")] == [
+        {"beta": beta} for beta in (0.3, 0.5, 0.7)
+    ]
+
+
+def test_other_benchmarks_aggregators_and_splits() -> None:
+    blocks = wanted_blocks(Wish("table5", datasets=("charadeslt", "mine")))
+    assert [block.dataset for block in blocks] == ["charadeslt", "mine"]
+    blocks = wanted_blocks(Wish("table2", aggregators=("nextvlad",)))
+    assert [(b.encoder, b.aggregator) for b in blocks] == [
+        ("resnet50", "nextvlad"),
+        ("resnet101", "nextvlad"),
+    ]
+    assert len(blocks[1].variants) == 9
+    blocks = wanted_blocks(Wish("table3", all_splits=True))
+    assert [block.dataset for block in blocks] == [
+        "charadeslt",
+        *(f"charadeslt-r{n}" for n in range(2, 6)),
+    ]
+    with pytest.raises(SettingError, match="table5 is of videolt"):
+        wanted_blocks(Wish("table5", all_splits=True))
+
+
+def test_what_is_missing_is_said_first_with_the_command_that_makes_it(tmp_path: Path) -> None:
+    nothing = reproduce(tmp_path, "table3")
+    assert nothing.exit_code == 1
+    assert "run `meid-bench build charadeslt`" in nothing.output
+    assert "Error: Nothing of table3 can be run" in nothing.output
+    write(tmp_path, "charadeslt", "CharadesLT", "resnet101")
+    done = reproduce(tmp_path, "table3", "--aggregator", "nonlinear", *ONE)
+    assert done.exit_code == 0, done.output
+    missing, first_run = (
+        done.output.index("run `meid-bench build charadesegolt`"),
+        done.output.index("[1/9] plain seed 0"),
+    )
+    assert missing < first_run
+
+
+def test_features_of_the_tables_encoder_are_chosen(tmp_path: Path) -> None:
+    for encoder in ("resnet50", "resnet101"):
+        write(tmp_path, "charadeslt", "CharadesLT", encoder)
+    parts, _ = available(Wish("table3"), tmp_path)
+    assert [part.store.folder.name.split("-")[0] for part in parts] == ["resnet101"]
+    parts, _ = available(Wish("table3", features="resnet50"), tmp_path)
+    assert [part.store.folder.name.split("-")[0] for part in parts] == ["resnet50"]
+
+
+@pytest.fixture(scope="module")
+def table3(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    root = tmp_path_factory.mktemp("table3")
+    write(root, "charadeslt", "CharadesLT", "resnet101")
+    arguments = ["--aggregator", "nonlinear,nextvlad", "--seeds", "0", "--quick"]
+    done = reproduce(root, "table3", *arguments, "--set", "batch=16")
+    assert done.exit_code == 0, done.output
+    return root, done.output
+
+
+def test_table_3_has_all_nine_methods_and_says_quick_in_every_row(table3: tuple[Path, str]) -> None:
+    _, output = table3
+    ours = output[output.index("CharadesLT, reconstruction r1, nonlinear") :]
+    for name in ("plain BCE", "LDAM", "EQL", "CBS", "SRS", "CB Loss", "Mixup", "FrameStack"):
+        assert ours.count(f"\n{name} ") >= 2, name
+    rows = [line for line in ours.splitlines() if "QUICK" in line]
+    assert len(rows) == 18
+    assert sum("QUICK: 20 epochs" in row for row in rows) == 2  # MEID has two stages
+    assert "authors' split, which was never published: not comparable" in ours
+    assert "MEID        0.151" in ours
+    assert "ours - paper" not in ours
+
+
+def test_quick_records_stay_off_the_board_and_are_not_made_twice(table3: tuple[Path, str]) -> None:
+    root, _ = table3
+    arguments = ["leaderboard", "--dataset", "charadeslt", "--root", str(root)]
+    board = CliRunner().invoke(cli, [*arguments, "--format", "json"])
+    text = board.output[board.output.index("{") :]
+    assert not [row for row in json.loads(text)["rows"] if row["kind"] == "run"]
+    again = reproduce(
+        root, "table3", "--aggregator", "nonlinear", "--seeds", "0", "--quick", "--set", "batch=16"
+    )
+    assert again.exit_code == 0, again.output
+    assert again.output.count("was there already") == 9
+
+
+def test_videolt_has_a_difference_column_and_medc_is_published_only(tmp_path: Path) -> None:
+    write(tmp_path, "videolt", "VideoLT", "resnet50")
+    done = reproduce(tmp_path, "table2", *ONE)
+    assert done.exit_code == 0, done.output
+    assert "videolt with resnet101 features: There is no feature store" in done.output
+    (line,) = [row for row in done.output.splitlines() if row.startswith("LDAM ") and "+" in row]
+    ours, difference = float(line.split()[1]), float(line.split()[5])
+    assert difference == pytest.approx(ours - 0.502, abs=0.0011)
+    assert "preset videolt" in line
+    (medc,) = [row for row in done.output.splitlines() if "MEDC" in row and "0.567" not in row]
+    assert medc.split() == ["MEDC", "published", "only"]
+
+
+def test_seeds_become_a_spread(tmp_path: Path) -> None:
+    write(tmp_path, "charadeslt", "CharadesLT", "resnet101")
+    arguments = ["--dataset", "charadeslt", "--aggregator", "nonlinear", *ONE]
+    done = reproduce(tmp_path, "table6", *arguments, "--seeds", "0,1")
+    assert done.exit_code == 0, done.output
+    (line,) = [row for row in done.output.splitlines() if row.startswith("E1+E1 ")]
+    assert line.count("±") == 4 and "0,1" in line
+
+
+def test_all_splits_tell_how_stable_the_ranking_is(tmp_path: Path) -> None:
+    write(tmp_path, "charadeslt", "CharadesLT", "resnet101")
+    for number in range(2, 6):
+        write(tmp_path, f"charadeslt-r{number}", "CharadesLT", "resnet101", seed=number)
+    arguments = ["--splits", "all", "--aggregator", "nonlinear", *ONE]
+    done = reproduce(tmp_path, "table3", *arguments)
+    assert done.exit_code == 0, done.output
+    assert "Ranking by overall mAP with nonlinear on 5 splits: Kendall's tau" in done.output
+    stable = done.output[done.output.index("place on") :]
+    places = [line.split()[-5:] for line in stable.splitlines()[2:11]]
+    for split in range(5):
+        assert sorted(int(row[split]) for row in places)[0] == 1
+
+
+def test_stability_by_hand(tmp_path: Path) -> None:
+    write(tmp_path, "charadeslt", "CharadesLT", "resnet101")
+    (part,), _ = available(Wish("table3"), tmp_path)
+
+    class Fake:
+        def __init__(self, mean: float) -> None:
+            self.scores = {"overall": type("S", (), {"mean": mean})}
+
+    def one(**means: float) -> Reproduced:
+        return Reproduced(part, {name: Fake(mean) for name, mean in means.items()})  # type: ignore[misc]
+
+    (found,) = stability([one(a=3, b=2, c=1), one(a=3, b=1, c=2), one(a=1, b=2, c=3, d=4)])
+    assert found.places == {"a": [1, 1, 3], "b": [2, 3, 2], "c": [3, 2, 1]}
+    # 1 pair of 3 differs between the first two; all differ between first and third.
+    assert found.taus == pytest.approx([1 / 3, -1, -1 / 3], abs=1e-5)
+    assert stability([one(a=1, b=2)]) == []
+
+
+def test_a_failed_row_is_left_out_and_named(tmp_path: Path) -> None:
+    write(tmp_path, "charadeslt", "CharadesLT", "resnet101")
+    arguments = ["--dataset", "charadeslt", "--aggregator", "nonlinear", *ONE]
+    done = reproduce(tmp_path, "table3", *arguments, "--set", "reweight_epoch=1")
+    assert done.exit_code == 1  # LDAM alone has that setting
+    assert "8 of 9 runs failed" in done.output
+    assert "\nLDAM " in done.output and "\nEQL " not in done.output.split("Published")[0]
+
+
+def test_table_1_and_bad_input(tmp_path: Path) -> None:
+    write(tmp_path, "charadeslt", "CharadesLT", "resnet101")
+    done = reproduce(tmp_path, "table1")
+    assert done.exit_code == 0, done.output
+    assert "CharadesLT, built" in done.output and "CharadesLT, paper" in done.output
+    assert "run `meid-bench build videolt`" in done.output
+    unknown = reproduce(tmp_path, "table8")
+    assert unknown.exit_code == 1 and "There is no table 'table8'" in unknown.output
+    seeds = reproduce(tmp_path, "table3", "--seeds", "a")
+    assert seeds.exit_code == 2 and "no list of whole numbers" in seeds.output
+    both = reproduce(tmp_path, "table3", "--splits", "all", "--dataset", "charadeslt")
+    assert both.exit_code == 1 and "use one of them" in both.output
