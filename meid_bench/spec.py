@@ -156,12 +156,16 @@ class Spec:
 def find_spec(which: str | Path) -> Path:
     """The folder of a packaged specification by its name, or any folder that holds a spec.json.
 
+    A path to the spec.json itself will do.
+
     Raises:
         SettingError: It is neither.
     """
     if str(which) in packaged_specs():
         return packaged_splits() / which
     folder = Path(which)
+    if folder.name == FILE:
+        folder = folder.parent
     if (folder / FILE).is_file():
         return folder
     if folder.is_dir():

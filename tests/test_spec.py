@@ -31,6 +31,7 @@ def test_every_packaged_specification_is_whole(name: str) -> None:
 
 def test_a_folder_is_as_good_as_a_name(release: Release) -> None:
     spec = load_spec(find_spec(release.spec))
+    assert find_spec(release.spec / FILE) == release.spec
     assert spec.sources.videos is not None
     assert spec.sources.videos.member == "Made_480/{id}.mp4"
     assert filename(spec.sources.annotations.url) == "Made.zip"
