@@ -3,6 +3,9 @@
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+# Names that an error lists: thousands of video ids would bury the sentence.
+LISTED = 60
+
 
 class MeidBenchError(Exception):
     """Anything that input, data or a setting did wrong; the command line exits with 1."""
@@ -30,5 +33,8 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> SettingError:
     """
     choices = sorted(known)
     nearest = get_close_matches(name, choices, n=1, cutoff=0.5)
-    hint = f"did you mean {nearest[0]!r}?" if nearest else f"known: {', '.join(choices) or 'none'}"
+    listed = ", ".join(choices[:LISTED]) or "none"
+    if len(choices) > LISTED:
+        listed += f" and {len(choices) - LISTED} more"
+    hint = f"did you mean {nearest[0]!r}?" if nearest else f"known: {listed}"
     return SettingError(f"There is no {kind} {name!r}; {hint}")

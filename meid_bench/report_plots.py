@@ -45,6 +45,7 @@ def bars(
         x_axis_label="test mAP",
     )
     plot.x_range.start = 0
+    plot.xaxis.ticker.desired_num_ticks = 5
     plot.ygrid.grid_line_color = None
     for group in GROUPS:
         place = dodge("row", OFFSETS[group], range=plot.y_range)

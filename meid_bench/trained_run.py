@@ -19,7 +19,7 @@ from meid_bench.method import Method
 from meid_bench.model import Model, load_model
 from meid_bench.paths import home, runs_dir
 from meid_bench.results import RECORD, Result, load_result
-from meid_bench.video import decoder_version
+from meid_bench.video import DECODERS, decoder_version
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,18 +115,21 @@ class TrainedRun:
             DataError: The features were made elsewhere, or the encoder here is another.
         """
         recipe = self.manifest["recipe"]
-        if self.manifest["imported"]:
+        if self.manifest["imported"] or recipe["decoder"] not in DECODERS:
+            kind = "imported" if self.manifest["imported"] else "simulated"
             raise DataError(
-                f"{self.folder.name} was trained on imported features ({recipe['encoder']}), and "
-                "how they were made is not known; it can be inspected, but not predict from files"
+                f"{self.folder.name} was trained on {kind} features ({recipe['encoder']}), which "
+                "no encoder here makes of a video; it can be inspected, but not predict from files"
             )
-        encoder = load_encoder(
-            recipe["encoder"],
-            self.weights or self.manifest["weights"],
-            self.device,
-            recipe["precision"].partition(",")[0],
-            self.manifest["provenance"].get("batch"),
-        )
+        weights = self.weights or self.manifest["weights"]
+        precision = recipe["precision"].partition(",")[0]
+        batch = self.manifest["provenance"].get("batch")
+        try:
+            encoder = load_encoder(recipe["encoder"], weights, self.device, precision, batch)
+        except SettingError as error:
+            raise DataError(
+                f"{error}; where the weights were a file, name it with --weights"
+            ) from error
         found = {
             "weights_sha256": encoder.weights_sha256,
             "transform": str(encoder.transform),
@@ -145,8 +148,8 @@ class TrainedRun:
         """What is not quite as in the training and moves features in their last digits."""
         recipe = self.manifest["recipe"]
         here = {
-            "decoder_version": decoder_version(recipe["decoder"]),
             "precision": self.encoder.precision,
+            "decoder_version": decoder_version(recipe["decoder"]),
         }
         return tuple(
             f"{name.replace('_', ' ')} is {value}; the training's features had {recipe[name]}"

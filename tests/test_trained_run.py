@@ -60,7 +60,7 @@ def root(tmp_path_factory):
     """A data root with videos, features of a small encoder, and a run of MEID and of plain."""
     root = tmp_path_factory.mktemp("trained")
     benchmark = make_benchmark(root)
-    run_small(benchmark, root)
+    run_small(benchmark, root, encoder="resnet18", weights="random:0")
     for method in ("meid", "plain"):
         request = Request(method, NAME, aggregator="nonlinear", settings=SETTINGS)
         run(plan(request, root), CPU[0])
@@ -76,6 +76,7 @@ def test_a_file_goes_the_way_that_the_extraction_went(root, meid):
     (folder,) = features_dir(root, NAME).iterdir()
     stored = FeatureStore(folder).read(["v02"])[0]
     np.testing.assert_array_equal(meid.encode(root / "videos" / "v02.mp4"), stored)
+    assert (stored[1:] != stored[:-1]).mean() > 0.2  # frames that are told apart at all
     assert meid.differences == ()
 
 
@@ -186,10 +187,18 @@ def test_another_encoder_is_refused(root, meid):
         other.predict(root / "videos" / "v00.mp4")
 
 
+def test_weights_that_were_a_file_must_be_named(root, meid):
+    other = replace(meid, manifest=meid.manifest | {"weights": "best"})
+    with pytest.raises(DataError, match=r"'best'.*where the weights were a file"):
+        other.predict(root / "videos" / "v00.mp4")
+
+
 def test_imported_features_cannot_predict_from_files(root, meid):
-    imported = replace(meid, manifest=meid.manifest | {"imported": True})
-    with pytest.raises(DataError, match="imported features"):
-        imported.predict(root / "videos" / "v00.mp4")
+    simulated = meid.manifest["recipe"] | {"decoder": "none"}
+    for change, kind in (({"imported": True}, "imported"), ({"recipe": simulated}, "simulated")):
+        other = replace(meid, manifest=meid.manifest | change)
+        with pytest.raises(DataError, match=f"{kind} features"):
+            other.predict(root / "videos" / "v00.mp4")
 
 
 def call(root, *arguments):
