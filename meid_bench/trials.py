@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 
+from meid_bench.feature_manifest import FILE as MANIFEST
 from meid_bench.model import MODEL, WEIGHTS
 from meid_bench.paths import atomic
 from meid_bench.request import Plan
@@ -23,7 +24,7 @@ def best_trial(plan: Plan, run_trial: Callable[[Plan], Result]) -> Result:
     results = {rate: run_trial(plan.trial(rate)) for rate in plan.grid}
     trials = tuple(Trial(rate, _val_map(result)) for rate, result in results.items())
     chosen = max(trials, key=lambda trial: trial.val_map).lr  # the smallest of equals
-    for name in (WEIGHTS, MODEL, SCORES, CURVE):
+    for name in (WEIGHTS, MODEL, MANIFEST, SCORES, CURVE):
         with atomic(plan.folder / name) as temporary:
             shutil.copyfile(plan.trial(chosen).folder / name, temporary)
     result = replace(

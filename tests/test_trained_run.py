@@ -149,6 +149,17 @@ def test_a_run_that_was_moved_still_predicts(root, copied):
     assert load_run(copied).predict(root / "videos" / "v00.mp4")
 
 
+def test_a_run_whose_learning_rate_was_chosen_predicts(root, tmp_path):
+    copy = Path(shutil.copytree(root, tmp_path / "data"))
+    settings = {"batch": "4"}
+    request = Request(
+        "plain", NAME, "nonlinear", settings=settings, protocol="equal", quick=True, seed=5
+    )
+    planned = plan(request, copy)
+    run(planned, CPU[0])
+    assert load_run(planned.folder).predict(root / "videos" / "v00.mp4")
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [

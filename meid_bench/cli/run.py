@@ -181,12 +181,11 @@ def _run_several(
 
 
 def _print_result(planned: "Plan", result: "Result") -> None:
+    from meid_bench.board_format import metrics_line
+
     for warning in result.warnings:
         click.echo(f"Warning: {warning}", err=True)
-    test = result.test
-    groups = {"head": test.head, "medium": test.medium, "tail": test.tail}
-    shown = ", ".join(f"{name} {value:.3f}" for name, value in groups.items() if value is not None)
-    click.echo(f"Test mAP {test.overall:.3f} ({shown}), epoch {result.epoch} chosen on val")
+    click.echo(f"Test mAP {metrics_line(result.test)}, epoch {result.epoch} chosen on val")
     if result.trials:
         tried = ", ".join(f"{trial.lr:g}: {trial.val_map:.3f}" for trial in result.trials)
         click.echo(f"Learning rates tried, val mAP: {tried}")
