@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from meid_bench.download import file_sha256
 from meid_bench.errors import SettingError
 from meid_bench.paths import atomic, write_text
 from meid_bench.progress import Progress
@@ -256,6 +257,4 @@ def _spec(annotations: Path, videos: Path, members: dict[str, str]) -> dict[str,
 
 
 def _origin(path: Path) -> dict[str, object]:
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return {"url": path.name, "bytes": path.stat().st_size, "sha256": digest}
+    return {"url": path.name, "bytes": path.stat().st_size, "sha256": file_sha256(path)}

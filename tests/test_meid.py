@@ -13,13 +13,13 @@ from meid.distillation import Necks
 from meid.method import MEID, MEIDConfig
 from meid_bench.contract import step_losses
 from meid_bench.device import choose_device
-from meid_bench.diagnostics import alarms
+from meid_bench.diagnostics import alarms, setback
+from meid_bench.epoch import select_trainable, training_mode
 from meid_bench.errors import SettingError
 from meid_bench.method import Batch, Stage
 from meid_bench.request import Request, plan
-from meid_bench.results import read_curve
+from meid_bench.results import StageResult, read_curve
 from meid_bench.run import run
-from meid_bench.epoch import select_trainable, training_mode
 from tests.small_methods import toy_method
 from tests.toy import CLASSES, FRAMES, TASK, toy_examples, write_toy
 
@@ -305,6 +305,13 @@ def test_diagnostics_are_logged_each_epoch_and_warnings_recorded(tmp_path: Path)
     assert all({"attention_std", "distillation_share"} <= set(p.diagnostics) for p in curve)
     assert all("second_expert_share" in point.diagnostics for point in curve[2:])
     assert any("swamps the gradient" in warning for warning in result.warnings)
+
+
+def test_a_second_stage_that_makes_it_worse_is_warned_of() -> None:
+    stages = [StageResult("first expert", 9, 3, 0.8), StageResult("second expert", 9, 2, 0.3)]
+    (sentence,) = setback(stages)
+    assert "'second expert' never came up to the one before it: best val mAP 0.300" in sentence
+    assert setback(stages[::-1]) == setback(stages[:1]) == []
 
 
 @pytest.mark.parametrize(
