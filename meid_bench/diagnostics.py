@@ -1,12 +1,13 @@
 """Diagnostics: what a method measures of itself each epoch, and what that warns of."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
 
 from meid_bench.data import Examples, draw_frames
 from meid_bench.method import Batch, Method, Stage
+from meid_bench.results import StageResult
 
 
 def diagnose(
@@ -33,3 +34,15 @@ def alarms(method: Method, stage: Stage, diagnostics: Mapping[str, float | None]
         if value is not None and not alarm.low <= value <= alarm.high:
             raised.append(f"Stage {stage.name!r}: {alarm.meaning} ({name} = {value:.3g})")
     return raised
+
+
+def setback(stages: Sequence[StageResult]) -> list[str]:
+    """Say so where the last stage never came up to the one before it."""
+    if len(stages) < 2 or stages[-1].best_val_map >= stages[-2].best_val_map:
+        return []
+    before, last = stages[-2:]
+    return [
+        f"Stage {last.name!r} never came up to the one before it: best val mAP "
+        f"{last.best_val_map:.3f} after {before.best_val_map:.3f}; it may want a higher learning "
+        "rate or more epochs"
+    ]

@@ -12,7 +12,7 @@ from meid_bench import ranks
 from meid_bench.batchnorm import normalise_over_ranks
 from meid_bench.checkpoint import Checkpoint, Progress, load_optimiser, optimiser_tensors
 from meid_bench.data import Examples
-from meid_bench.diagnostics import alarms, diagnose
+from meid_bench.diagnostics import alarms, diagnose, setback
 from meid_bench.epoch import Stepper, seeded, train_epoch
 from meid_bench.method import Method, Stage, require
 from meid_bench.metrics import average_precision, group_means
@@ -151,7 +151,7 @@ def fit_stage(
     outcome.stages.append(
         StageResult(stage.name, stage.epochs, outcome.best_epoch, outcome.best_map)
     )
-    outcome.warnings += alarms(method, stage, outcome.diagnostics)
+    outcome.warnings += alarms(method, stage, outcome.diagnostics) + setback(outcome.stages)
     outcome.best_epoch, outcome.best_map = -1, 0.0
     if training.checkpoint is not None:
         save(training.checkpoint, outcome, number + 1, 0, {"last": outcome.last})
