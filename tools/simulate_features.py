@@ -167,8 +167,12 @@ def _items(benchmark: Benchmark, simulation: Simulation) -> Iterator[VideoFeatur
 
 @click.command()
 @click.argument("datasets", nargs=-1, required=True)
-@click.option("--width", default=128, show_default=True, help="D, numbers per frame.")
-@click.option("--frames", default=40, show_default=True, help="T, frames per video.")
+@click.option(
+    "--width", type=click.IntRange(1), default=128, show_default=True, help="D, numbers per frame."
+)
+@click.option(
+    "--frames", type=click.IntRange(1), default=40, show_default=True, help="T, frames per video."
+)
 @click.option("--seed", default=0, show_default=True)
 @root_option
 def main(datasets: tuple[str, ...], width: int, frames: int, seed: int, root: Path) -> None:
