@@ -82,7 +82,7 @@ def failures(outcomes: Sequence[Outcome]) -> list[Outcome]:
 
 def failed_sentence(failed: Sequence[Outcome], total: int) -> str:
     """Which of `total` runs failed, a sentence."""
-    names = ", ".join(f"{o.request.method} seed {o.request.seed}" for o in failed)
+    names = ", ".join(outcome.request.shown for outcome in failed)
     return f"{len(failed)} of {total} runs failed: {names}; the others are kept"
 
 
@@ -103,7 +103,7 @@ def attempt(request: Request, root: Path, start: Callable[[Plan], Result]) -> Ou
 
 def outcome_line(outcome: Outcome) -> str:
     """What came of a run, a line."""
-    name = f"{outcome.request.method} seed {outcome.request.seed}"
+    name = outcome.request.shown
     if outcome.result is None:
         return f"{name} FAILED: {outcome.error}"
     test = outcome.result.test

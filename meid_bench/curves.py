@@ -43,8 +43,7 @@ def curve_log(
 
 def _progress(plan: Plan) -> Progress:
     epochs = plan.epochs * max(len(plan.grid), 1)
-    label = f"{plan.request.method} seed {plan.request.seed}"
-    return Progress(epochs, label, "epochs", done=_done(plan))
+    return Progress(epochs, plan.request.shown, "epochs", done=_done(plan))
 
 
 def _note(point: CurvePoint) -> str:

@@ -198,6 +198,7 @@ def _request(wish: Wish, part: Part, variant: Variant, seed: int) -> Request:
         allow_missing=wish.allow_missing,
         protocol=wish.protocol,
         quick=wish.quick,
+        label=f"{part.block.dataset}, {part.block.aggregator}: {variant.label}",
     )
 
 

@@ -55,6 +55,7 @@ class Request:
         protocol: "paper", the method's own schedule, or "equal", the same number of epochs for
             every method and a learning rate chosen on val.
         quick: Shorten the schedule to a tenth; the record never enters the board.
+        label: What progress calls the run; its method where it is left out.
     """
 
     method: str
@@ -68,6 +69,12 @@ class Request:
     allow_missing: int = 0
     protocol: Protocol = "paper"
     quick: bool = False
+    label: str | None = None
+
+    @property
+    def shown(self) -> str:
+        """The run in a line of progress."""
+        return f"{self.label or self.method} seed {self.seed}"
 
 
 @dataclass(frozen=True)

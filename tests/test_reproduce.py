@@ -112,7 +112,7 @@ def test_what_is_missing_is_said_first_with_the_command_that_makes_it(tmp_path: 
     assert done.exit_code == 0, done.output
     missing, first_run = (
         done.output.index("run `meid-bench build charadesegolt`"),
-        done.output.index("[1/9] plain seed 0"),
+        done.output.index("[1/9] charadeslt, nonlinear: plain BCE seed 0"),
     )
     assert missing < first_run
 

@@ -1,7 +1,7 @@
 """`meid-bench reproduce`: re-run a table of the paper, and print it beside the paper's."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -9,6 +9,9 @@ from meid_bench.cli.device_options import device_options
 from meid_bench.cli.execution_options import execution_options
 from meid_bench.cli.lists import names_in, numbers_in
 from meid_bench.cli.root_option import root_option
+
+if TYPE_CHECKING:
+    from meid_bench.reproduce import Reproduced, Wish
 
 
 @click.command()
@@ -62,9 +65,9 @@ def reproduce(
     from meid_bench.device import choose_devices, describe
     from meid_bench.execution import Execution
     from meid_bench.ranks import find_ranks
-    from meid_bench.reproduce import Wish, available, stability
+    from meid_bench.reproduce import Wish, available
     from meid_bench.reproduce import reproduce as run_table
-    from meid_bench.reproduce_text import format_reproduced, format_stability, format_table1
+    from meid_bench.reproduce_text import format_table1
     from meid_bench.schedule import run_on_devices
 
     if table == "table1":
@@ -95,13 +98,20 @@ def reproduce(
     reproduced, outcomes = run_table(
         wish, parts, lambda requests: run_on_devices(requests, root, devices, how, click.echo)
     )
+    _print_tables(reproduced, wish)
+    if failed := failures(outcomes):
+        raise click.ClickException(failed_sentence(failed, len(outcomes)))
+
+
+def _print_tables(reproduced: "list[Reproduced]", wish: "Wish") -> None:
+    from meid_bench.reproduce import stability
+    from meid_bench.reproduce_text import format_reproduced, format_stability
+
     for one in reproduced:
         click.echo("\n" + format_reproduced(one, wish))
     for found in stability(reproduced) if wish.all_splits else ():
         names = [one.part.benchmark.title.split(", ")[-1] for one in reproduced]
         click.echo("\n" + format_stability(found, list(dict.fromkeys(names))))
-    if failed := failures(outcomes):
-        raise click.ClickException(failed_sentence(failed, len(outcomes)))
 
 
 def _print_missing(missing: list[str]) -> None:
