@@ -1,15 +1,13 @@
 """Build: official files -> a benchmark with its videos, and the manifest that says from what."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from fractions import Fraction
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from meid_bench import __version__
+from meid_bench.alone import alone
 from meid_bench.assemble import assemble
 from meid_bench.benchmark import Benchmark, save_benchmark
 from meid_bench.build_manifest import (
@@ -31,6 +29,9 @@ from meid_bench.paths import benchmark_dir
 from meid_bench.source import Source, annotation_files
 from meid_bench.spec import check_name, find_spec, load_spec, packaged_specs
 from meid_bench.video_source import Gathered, Mode, Transfer, gather_videos, record_videos
+
+# One build at a time in a data root: two would fetch the same files into one another.
+LOCK = ".build.lock"
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ def build(
     spec = load_spec(spec_folder)
     origin = Source.parse(source)
     folder = benchmark_dir(root, spec.name)
-    with _alone(root), named_when_full(root):
+    with alone(root / LOCK, "build"), named_when_full(root):
         with annotation_files(spec.sources.annotations, origin, root, spec_folder) as (
             files,
             sources,
@@ -147,7 +148,7 @@ def build_own(
     there = None
     if video_folder is not None:
         there = _in_place(video_folder, name, benchmark.all_ids(), root)
-    with _alone(root), named_when_full(root):
+    with alone(root / LOCK, "build"), named_when_full(root):
         _save(benchmark, root)
         manifest = _manifest(benchmark, {"labels": verify(labels, None, None)}, Gathered(there))
         save_manifest(manifest, root)
@@ -164,23 +165,6 @@ def _in_place(folder: Path, archive: str, ids: Sequence[str], root: Path) -> Vid
             "video's file has its id as name, and one of the usual suffixes"
         )
     return there
-
-
-@contextmanager
-def _alone(root: Path) -> Iterator[None]:
-    """One build at a time in a data root: two would fetch the same files into one another."""
-    root.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(root / ".build.lock", timeout=0)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise DataError(
-            f"Another build is at work ({lock.lock_file} is locked); wait for it to end"
-        ) from None
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _save(benchmark: Benchmark, root: Path) -> None:

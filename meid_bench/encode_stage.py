@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from meid_bench.encoder import Encoder
-from meid_bench.errors import DataError
+from meid_bench.errors import DataError, MeidBenchError
 from meid_bench.shard import VideoFeatures
 from meid_bench.video import DecodedFrames
 
@@ -159,6 +159,12 @@ class EncodeStage:
             if self._encoder.device.type == "cpu":
                 torch.set_num_threads(1)
             self._encode()
+        except torch.OutOfMemoryError as error:
+            self._error = MeidBenchError(
+                f"Batches of {self._encoder.batch} do not fit into the memory of "
+                f"{self._encoder.device} ({str(error).partition('.')[0]}); try a smaller --batch"
+            )
+            self._stopped = True
         except BaseException as error:
             self._error = self._error or error
             self._stopped = True

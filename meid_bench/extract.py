@@ -1,7 +1,7 @@
 """Extract: videos -> frames -> features -> feature store, resumed by running it again."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,6 +13,7 @@ import torchvision
 
 from meid_bench import __version__
 from meid_bench.account import Account, take_account
+from meid_bench.alone import alone
 from meid_bench.benchmark import Benchmark
 from meid_bench.build_manifest import load_manifest as load_build_manifest
 from meid_bench.device import describe, device_of_rank
@@ -100,7 +101,7 @@ def extract(
             user stopped it. Videos that cannot be read raise nothing: they are in the account.
     """
     ranks = find_ranks()
-    with _agreeing(), joined(ranks, torch.device("cpu"), PATIENCE):
+    with ExitStack() as stack, _agreeing(), joined(ranks, torch.device("cpu"), PATIENCE):
         device = device_of_rank(devices, named, ranks.local)
         speak = say if ranks.rank == 0 else _silent
         videos, source = _videos(benchmark, root, settings.video_dir)
@@ -113,7 +114,7 @@ def extract(
             settings.batch,
             settings.compiled,
         )
-        folder, manifest = _open_store(benchmark, root, settings, encoder, source, ranks)
+        folder, manifest = _open_store(benchmark, root, settings, encoder, source, ranks, stack)
         speak(f"features  {folder}")
         if encoder.untrained:
             speak("weights   UNTRAINED (random): these features are for trying things out only")
@@ -217,8 +218,12 @@ def _open_store(
     encoder: Encoder,
     source: str,
     ranks: Ranks,
+    stack: ExitStack,
 ) -> tuple[Path, dict[str, Any]]:
-    """The store's folder with its manifest in it: the one that is there, or a new one."""
+    """The store's folder with its manifest in it: the one that is there, or a new one.
+
+    It is this extraction's alone until `stack` is left.
+    """
     frames = benchmark.frames if settings.frames is None else settings.frames
     if frames < 1:
         raise SettingError(f"--frames {frames} is out of range; expected at least 1")
@@ -254,6 +259,7 @@ def _open_store(
     )
     folder = features_dir(root, benchmark.name) / store_name(manifest)
     if ranks.rank == 0:
+        stack.enter_context(alone(folder / ".extract.lock", "extraction"))
         _enter(benchmark, folder, manifest)
     _meet()
     manifest = load_manifest(folder)
@@ -269,7 +275,6 @@ def _open_store(
 
 def _enter(benchmark: Benchmark, folder: Path, manifest: dict[str, Any]) -> None:
     """Write a new store's manifest, or see to it that the old one's is of this benchmark."""
-    folder.mkdir(parents=True, exist_ok=True)
     for left in folder.glob(".*.tmp"):
         left.unlink(missing_ok=True)  # Of a killed run: `atomic` writes under such names.
     if not (folder / FILE).is_file():

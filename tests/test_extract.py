@@ -15,10 +15,11 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from filelock import FileLock
 
 from meid_bench.cli.main import cli
-from meid_bench.encoder import load_encoder
-from meid_bench.errors import DataError, SettingError
+from meid_bench.encoder import Encoder, load_encoder
+from meid_bench.errors import DataError, MeidBenchError, SettingError
 from meid_bench.extract import extract
 from meid_bench.feature_manifest import FILE
 from meid_bench.features import FeatureStore
@@ -377,3 +378,43 @@ def test_a_manifest_tells_how_the_features_were_made(tmp_path: Path) -> None:
 def test_a_full_disk_is_named() -> None:
     error = write_error(Path("features"), OSError(28, "No space left on device"))
     assert "there is no space left" in str(error)
+
+
+def test_one_extraction_at_a_time_in_a_store(tmp_path: Path) -> None:
+    benchmark = small_benchmark(tmp_path, small_videos(tmp_path, 2))
+    folder = run_small(benchmark, tmp_path).folder
+    with (
+        FileLock(folder / ".extract.lock"),
+        pytest.raises(DataError, match="Another extraction is at work"),
+    ):
+        run_small(benchmark, tmp_path)
+    assert run_small(benchmark, tmp_path).stored == 2
+
+
+def test_a_gpu_without_memory_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    monkeypatch.setattr(Encoder, "launch", full)
+    benchmark = small_benchmark(tmp_path, small_videos(tmp_path, 2))
+    with pytest.raises(MeidBenchError, match=r"Batches of 4 do not fit .* try a smaller --batch"):
+        run_small(benchmark, tmp_path)
+
+
+def test_features_beyond_float16_are_that_videos_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    launch, seen = Encoder.launch, []
+
+    def hot(encoder: Encoder, pictures: torch.Tensor) -> Any:
+        result = launch(encoder, pictures)
+        seen.append(pictures)
+        return (lambda: np.full_like(result(), np.inf)) if len(seen) == 1 else result
+
+    monkeypatch.setattr(Encoder, "launch", hot)
+    account = run_small(small_benchmark(tmp_path, small_videos(tmp_path, 3)), tmp_path)
+    (failure,) = account.failed.values()
+    assert (failure.error, failure.decoder) == ("its features are not finite in float16", "encoder")
+    assert account.stored == 2
