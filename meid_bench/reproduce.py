@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from meid_bench.aggregators import find_aggregator
 from meid_bench.batchrun import Outcome
 from meid_bench.benchmark import Benchmark, load_benchmark
 from meid_bench.errors import MeidBenchError, SettingError
@@ -85,9 +86,12 @@ def wanted_blocks(wish: Wish) -> tuple[Block, ...]:
     """The blocks of the wish: the table's, on other benchmarks or with other aggregators.
 
     Raises:
-        SettingError: There is no such table, or its benchmark has no reconstructions.
+        SettingError: There is no such table or aggregator, or the table's benchmark has no
+            reconstructions.
     """
     blocks = table_blocks(wish.table)
+    for name in wish.aggregators:
+        find_aggregator(name)
     if wish.all_splits:
         if wish.datasets:
             raise SettingError("--splits all and --dataset name benchmarks twice; use one of them")

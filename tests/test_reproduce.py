@@ -233,6 +233,8 @@ def test_table_1_and_bad_input(tmp_path: Path) -> None:
     assert "run `meid-bench build videolt`" in done.output
     unknown = reproduce(tmp_path, "table8")
     assert unknown.exit_code == 1 and "There is no table 'table8'" in unknown.output
+    other = reproduce(tmp_path, "table3", "--aggregator", "nextvald")
+    assert other.exit_code == 1 and "did you mean 'nextvlad'?" in other.output
     seeds = reproduce(tmp_path, "table3", "--seeds", "a")
     assert seeds.exit_code == 2 and "no list of whole numbers" in seeds.output
     both = reproduce(tmp_path, "table3", "--splits", "all", "--dataset", "charadeslt")

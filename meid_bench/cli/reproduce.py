@@ -8,6 +8,7 @@ import click
 from meid_bench.cli.device_options import device_options
 from meid_bench.cli.execution_options import execution_options
 from meid_bench.cli.lists import names_in, numbers_in
+from meid_bench.cli.protocol_option import protocol_option
 from meid_bench.cli.root_option import root_option
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 @click.option("--dataset", metavar="NAME[,...]", help="Other benchmarks than the table's.")
 @click.option("--aggregator", metavar="NAME[,...]", help="Others than the table's.")
 @click.option("--features", help="Feature store to use, where there are several.")
-@click.option("--protocol", default="paper", show_default=True, help="paper, or equal.")
+@protocol_option
 @click.option("--quick", is_flag=True, help="A tenth of the schedule; never on the board.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="For every run.")
 @click.option("--allow-missing", default=0, metavar="N", help="Listed videos without features.")
@@ -81,7 +82,7 @@ def reproduce(
         datasets=tuple(names_in(dataset)),
         aggregators=tuple(names_in(aggregator)),
         features=features,
-        protocol=protocol,  # type: ignore[arg-type]  # planning refuses what is none
+        protocol=protocol,  # type: ignore[arg-type]  # click offers exactly these
         quick=quick,
         all_splits=splits == "all",
         allow_missing=allow_missing,
@@ -107,7 +108,7 @@ def _print_tables(reproduced: "list[Reproduced]", wish: "Wish") -> None:
     from meid_bench.reproduce import stability
     from meid_bench.reproduce_text import format_reproduced, format_stability
 
-    for one in reproduced:
+    for one in (one for one in reproduced if one.rows):
         click.echo("\n" + format_reproduced(one, wish))
     for found in stability(reproduced) if wish.all_splits else ():
         names = [one.part.benchmark.title.split(", ")[-1] for one in reproduced]

@@ -10,6 +10,7 @@ import click
 from meid_bench.cli.device_options import device_options
 from meid_bench.cli.execution_options import execution_options
 from meid_bench.cli.lists import names_in, numbers_in
+from meid_bench.cli.protocol_option import protocol_option
 from meid_bench.cli.root_option import root_option
 
 if TYPE_CHECKING:
@@ -49,12 +50,7 @@ if TYPE_CHECKING:
 )
 @click.option("--features", help="Feature store to use, where there are several.")
 @click.option("--preset", help="A preset of the method, or 'default'.")
-@click.option(
-    "--protocol",
-    default="paper",
-    show_default=True,
-    help="paper: the method's own schedule; equal: the same epochs for all, the rate from val.",
-)
+@protocol_option
 @click.option("--quick", is_flag=True, help="A tenth of the schedule; never on the board.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a setting.")
 @click.option("--allow-missing", default=0, metavar="N", help="Listed videos without features.")
@@ -110,7 +106,7 @@ def run(
         preset=preset,
         settings=parse_assignments(settings),
         allow_missing=allow_missing,
-        protocol=protocol,  # type: ignore[arg-type]  # planning refuses what is none
+        protocol=protocol,  # type: ignore[arg-type]  # click offers exactly these
         quick=quick,
     )
     requests = expand(base, names_in(methods), numbers_in(seeds, "--seeds"))
