@@ -14,6 +14,7 @@ from meid_bench.benchmark import Benchmark, load_benchmark
 from meid_bench.errors import MeidBenchError, SettingError
 from meid_bench.features import FeatureStore, find_store
 from meid_bench.leaderboard import Row, make_row
+from meid_bench.npy_store import open_store
 from meid_bench.papertable import Block, Variant, table_blocks
 from meid_bench.protocol import Protocol
 from meid_bench.published import PublishedRow, published_rows
@@ -126,7 +127,7 @@ def available(wish: Wish, root: Path) -> tuple[list[Part], list[str]]:
         encoders = {other.encoder for other in blocks if other.dataset == block.dataset}
         try:
             benchmark = load_benchmark(block.dataset, root)
-            store = FeatureStore(_find(root, benchmark, wish.features, block.encoder, encoders))
+            store = open_store(_find(root, benchmark, wish.features, block.encoder, encoders))
         except MeidBenchError as error:
             missing.append(f"{block.dataset} with {block.encoder} features: {error}")
             continue
