@@ -4,6 +4,7 @@ import json
 import multiprocessing
 import os
 import socket
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +14,17 @@ from torch import nn
 
 from meid_bench.batchnorm import RankBatchNorm, normalise_over_ranks
 from meid_bench.errors import MethodError, SettingError
+from meid_bench.execution import Execution
 from meid_bench.method import Batch
+from meid_bench.model import MODEL, WEIGHTS
 from meid_bench.plugins import registered
 from meid_bench.ranks import Ranks, find_ranks, gathered, joined, share, shares, summed
+from meid_bench.request import Request, plan
+from meid_bench.results import CURVE, RECORD, SCORES
+from meid_bench.run import run
 from meid_bench.train import RunnerConfig, Training, fit, point_scores
 from tests.small_methods import toy_method
-from tests.toy import BINS, TASK, toy_examples
+from tests.toy import BINS, TASK, toy_examples, write_toy
 
 CPU = torch.device("cpu")
 CASES = {name: (name, "nonlinear", {}) for name in sorted(registered())} | {
@@ -28,6 +34,8 @@ CASES = {name: (name, "nonlinear", {}) for name in sorted(registered())} | {
     "meid, batch norm": ("meid", "nonlinear", {"norm": "batch"}),
 }
 STEPS = 20
+TOY = "toy"
+SHORT = {"epochs": "3", "milestones": "2", "batch": "16", "aggregator.dropout": "0"}
 
 
 def losses(case: str, videos: int) -> list[float]:
@@ -54,10 +62,13 @@ def work(rank: int, size: int, port: int, cases: dict[str, int], folder: str) ->
     """One rank: trains every case, and checks what ranks ask of each other."""
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     torch.set_num_threads(1)
+    os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(size), "LOCAL_WORLD_SIZE": str(size)}
     with joined(Ranks(rank, size, rank, size), CPU):
         found = {case: losses(case, videos) for case, videos in cases.items()}
         found["pieces"] = pieces(rank, size)
         found["norm"] = normed(rank, size)
+        if (Path(folder) / TOY).is_dir():
+            found["runs"] = whole_runs(Path(folder) / TOY)
     (Path(folder) / f"{rank}.json").write_text(json.dumps(found))
 
 
@@ -96,6 +107,15 @@ def normed(rank: int, size: int) -> list[float]:
     return gathered(output.detach(), shares(2)).flatten().tolist()
 
 
+def whole_runs(root: Path) -> list[float]:
+    """Test mAP of a run, of the same again, and of one that chooses its learning rate."""
+    plain = Request("plain", "toy", "nonlinear", settings=SHORT)
+    equal = plan(replace(plain, settings={"batch": "16"}, protocol="equal", quick=True), root)
+    plans = [plan(plain, root), plan(plain, root), replace(equal, grid=equal.grid[:1])]
+    how = Execution(precision="float32")
+    return [run(planned, CPU, execution=how).test.overall for planned in plans]
+
+
 def together(size: int, cases: dict[str, int], folder: Path) -> list[dict[str, list[float]]]:
     """What each of `size` processes found."""
     with socket.socket() as free:
@@ -117,7 +137,12 @@ def together(size: int, cases: dict[str, int], folder: Path) -> list[dict[str, l
 
 @pytest.fixture(scope="module")
 def two(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, list[float]]]:
-    return together(2, dict.fromkeys(CASES, 31), tmp_path_factory.mktemp("two"))
+    folder = tmp_path_factory.mktemp("two")
+    write_toy(folder / TOY)
+    found = together(2, dict.fromkeys(CASES, 31), folder)
+    names = {path.name.split("-")[-1] for path in (folder / TOY).glob("runs/toy/*/*")}
+    assert names == {CURVE, MODEL, RECORD, SCORES, WEIGHTS, "manifest.json"}
+    return found
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -126,6 +151,17 @@ def test_two_ranks_lose_what_one_loses(case: str, two: list[dict[str, list[float
     assert len(one) >= STEPS // 2
     assert two[0][case] == two[1][case]
     np.testing.assert_allclose(two[0][case], one, rtol=0, atol=1e-5)
+
+
+def test_a_run_of_two_ranks_has_one_record(
+    two: list[dict[str, list[float]]], tmp_path: Path
+) -> None:
+    write_toy(tmp_path)
+    assert two[0]["runs"] == two[1]["runs"]
+    first, again, _ = two[0]["runs"]
+    assert first == again
+    alone, _, _ = whole_runs(tmp_path)
+    assert first == pytest.approx(alone, abs=0.02)  # a pair of videos may change places
 
 
 def test_a_rank_without_a_video_takes_part(tmp_path: Path) -> None:

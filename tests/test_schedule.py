@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from click.testing import CliRunner
 
 from meid_bench.batchrun import expand, run_many
+from meid_bench.cli.main import cli
 from meid_bench.cores import cores
 from meid_bench.errors import SettingError
 from meid_bench.execution import Execution
@@ -57,6 +59,27 @@ def test_two_processes_run_a_list_and_a_process_that_dies_costs_one_run(tmp_path
         assert one.result is not None and two.result is not None and two.folder is not None
         assert (one.result.test, one.result.val) == (two.result.test, two.result.val)
         assert load_result(two.folder) == two.result
+
+
+def test_ranks_share_a_list_of_several_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_toy(tmp_path)
+    arguments = ["run", "--method", "plain,mixup,eql", "--dataset", "toy", "--device", "cpu"]
+    arguments += ["--aggregator", "nonlinear", "--root", str(tmp_path)]
+    for name, value in BASE.settings.items():
+        arguments += ["--set", f"{name}={value}"]
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    done = []
+    for rank in ("0", "1"):
+        monkeypatch.setenv("RANK", rank)
+        ended = CliRunner().invoke(cli, arguments)
+        assert ended.exit_code == 0, ended.output
+        runs = {path.name.split("-")[0] for path in (tmp_path / "runs" / "toy").iterdir()}
+        done.append(runs)
+    assert done == [{"plain", "eql"}, {"plain", "eql", "mixup"}]
+    refused = CliRunner().invoke(cli, [*arguments, "--part", "3/2"])
+    assert refused.exit_code == 1 and "is no part" in refused.output
 
 
 def test_parts_are_the_whole_list_once() -> None:
