@@ -5,6 +5,7 @@ from typing import TypeVar
 
 import torch
 
+from meid_bench import ranks
 from meid_bench.cache import Cache, CacheMode, choose_cache
 from meid_bench.data import Examples
 from meid_bench.epoch import Stepper, training_mode
@@ -33,17 +34,20 @@ def with_room(
         processes: How many processes of this run share the machine's memory.
 
     Raises:
-        SettingError: There is no room in main memory, and the user asked for it.
+        SettingError: There is no room where the user asked for it.
     """
     full = None
     while True:
         cache = choose_cache(mode, needed, device, processes, full)
         try:
             return work(cache)
-        except torch.OutOfMemoryError:
-            # Elsewhere than on the device, features take none of its memory: the step does.
-            if mode != "auto" or cache.mode != "device":
-                raise
+        except torch.OutOfMemoryError as error:
+            # Ranks must not part ways: what one has no room for, the others would wait for.
+            if mode != "auto" or cache.mode != "device" or ranks.size() > 1:
+                raise SettingError(
+                    f"{device} has no room for the features beside the network ({cache.reason}); "
+                    "use --cache host"
+                ) from error
         except MemoryError as error:
             if mode != "auto" or cache.mode == "stream":
                 raise SettingError(
@@ -55,13 +59,14 @@ def with_room(
             torch.cuda.empty_cache()
 
 
-def no_room(batch: int, fitting: int, device: torch.device) -> SettingError:
-    """The sentence for a step that does not fit."""
-    advice = (
-        f"a batch of {fitting} fits: use --set batch={fitting}"
-        if fitting
-        else "not even one video fits: use a smaller aggregator or another device"
-    )
+def no_room(batch: int, fitting: int | None, device: torch.device) -> SettingError:
+    """The sentence for a step that does not fit; `fitting` is None where nobody tried."""
+    if fitting is None:
+        advice = "use a smaller --set batch=N, or more ranks"
+    elif fitting:
+        advice = f"a batch of {fitting} fits: use --set batch={fitting}"
+    else:
+        advice = "not even one video fits: use a smaller aggregator or another device"
     return SettingError(f"{device} has no room for a step with batch {batch}; {advice}")
 
 

@@ -196,6 +196,8 @@ def _fit(
                 raise  # the features make room first
     method.to("cpu")
     frames, batch = plan.runner.training_frames, plan.runner.batch
+    if ranks.size() > 1:  # another rank may have had room: there is no trying together
+        raise no_room(batch, None, device)
     fits = fitting_batch(lambda: _fresh(plan, device), parts["train"], batch, frames, bfloat16)
     raise no_room(batch, fits, device)
 

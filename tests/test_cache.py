@@ -75,7 +75,7 @@ def test_auto_goes_on_where_memory_runs_out(machine: None) -> None:
     assert tried == ["device", "host", "stream"]
     with pytest.raises(SettingError, match="use --cache stream"):
         with_room(work, "host", GB, CUDA)
-    with pytest.raises(torch.OutOfMemoryError):
+    with pytest.raises(SettingError, match=r"cuda:0 has no room for the features .* --cache host"):
         with_room(work, "device", GB, CUDA)
 
 
@@ -96,6 +96,7 @@ def test_the_batch_that_fits_is_found_by_trying(monkeypatch: pytest.MonkeyPatch)
         "cuda:0 has no room for a step with batch 48; a batch of 6 fits: use --set batch=6"
     )
     assert "not even one video fits" in str(no_room(1, 0, CUDA))
+    assert "or more ranks" in str(no_room(48, None, CUDA))
 
 
 def test_streaming_and_keeping_give_the_same_features(tmp_path: Path) -> None:
