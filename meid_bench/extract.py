@@ -30,7 +30,7 @@ from meid_bench.feature_manifest import (
 )
 from meid_bench.paths import features_dir
 from meid_bench.pipeline import Share, extract_share
-from meid_bench.plan import plan_shards, share
+from meid_bench.plan import ShardPlan, plan_shards, share
 from meid_bench.pool import prepare_workers
 from meid_bench.processes import run_on_devices
 from meid_bench.ranks import Ranks, find_ranks, from_first, joined
@@ -120,32 +120,43 @@ def extract(
             speak("weights   UNTRAINED (random): these features are for trying things out only")
         plans = from_first(plan_shards(benchmark, folder) if ranks.rank == 0 else [])
         several = ranks.size == 1 and len(devices) > 1
-        shares = share(plans, len(devices) if several else ranks.size)
-        paths = find_videos(videos, [name for plan in plans for name in plan.pending])
-        jobs = [
-            Share(
-                folder=folder,
-                videos=videos,
-                paths={
-                    name: paths[name] for plan in part for name in plan.pending if name in paths
-                },
-                plans=tuple(part),
-                number=number,
-                shares=len(shares),
-                frames=manifest["recipe"]["frames"],
-                decoder=settings.decoder,
-                timeout=settings.timeout,
-                workers=settings.workers,
-                neighbours=len(devices) if several else ranks.local_size,
-            )
-            for number, part in enumerate(shares)
-        ]
+        parts = share(plans, len(devices) if several else ranks.size)
+        neighbours = len(devices) if several else ranks.local_size
+        jobs = _jobs(parts, folder, videos, settings, manifest["recipe"]["frames"], neighbours)
         if several:
             run_on_devices(jobs, devices, encoder_arguments(settings, encoder))
         else:
             extract_share(jobs[ranks.rank], encoder, speak)
         _meet()
         return take_account(benchmark, folder) if ranks.rank == 0 else None
+
+
+def _jobs(
+    parts: Sequence[Sequence[ShardPlan]],
+    folder: Path,
+    videos: Path,
+    settings: ExtractSettings,
+    frames: int,
+    neighbours: int,
+) -> list[Share]:
+    """What each process has to do."""
+    paths = find_videos(videos, [name for part in parts for plan in part for name in plan.pending])
+    return [
+        Share(
+            folder=folder,
+            videos=videos,
+            paths={name: paths[name] for plan in part for name in plan.pending if name in paths},
+            plans=tuple(part),
+            number=number,
+            shares=len(parts),
+            frames=frames,
+            decoder=settings.decoder,
+            timeout=settings.timeout,
+            workers=settings.workers,
+            neighbours=neighbours,
+        )
+        for number, part in enumerate(parts)
+    ]
 
 
 @contextmanager
