@@ -138,13 +138,20 @@ def encode(encoder: Encoder, settings: DecodeSettings, path: Path, videos: int) 
 
 
 def naive(encoder: Encoder, path: Path, frames: int) -> Cost:
-    """Every frame to RGB, then the wanted ones, one after the other, in float32."""
+    """Every frame to RGB, then the wanted ones, one after the other, in float32.
+
+    In one thread: on a machine that does other work too, two of torch's wait for each other in
+    loops that count as work.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     with measured(1) as costs:
         with av.open(str(path)) as container:
             images = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
         centres = (2 * np.arange(frames) + 1) * len(images) // (2 * frames)
         for index in centres:
             encoder.launch(encoder.picture(images[index])[None])()
+    torch.set_num_threads(threads)
     return costs[0]
 
 
