@@ -27,7 +27,7 @@ class FrameStackConfig(MethodConfig):
 
     Attributes:
         gamma: Focal loss's exponent.
-        ratio: Share of each batch that is stacked.
+        ratio: Share of each batch that is stacked, its first videos, in pairs among themselves.
         warm_epoch: Videos are stacked after this epoch.
         mean_over: A video's running AP is the mean over its "positives", or over all "classes"
             with 0 for those that it does not have.
@@ -55,10 +55,9 @@ class FrameStack(AggregatorMethod):
 
     Differs:
         A video's AP is the mean over its positives; that code's mean over all classes makes the
-        share follow the number of labels (preset "videolt"). The stacked half of a batch is drawn
-        at random, with partners from the whole batch; that code takes the first half of a shuffled
-        batch, and partners within it. The AP is measured in eval mode, before the
-        step, as the runner does for every method; that code measures it with dropout on, after.
+        share follow the number of labels (preset "videolt"). The AP is measured in eval mode,
+        before the step, as the runner does for every method; that code measures it after, with
+        dropout on.
     """
 
     Config: ClassVar[type[MethodConfig]] = FrameStackConfig
@@ -74,12 +73,13 @@ class FrameStack(AggregatorMethod):
         """Focal loss of stacked and unstacked videos, mean over videos and classes."""
         features, labels = batch.features, batch.labels
         if epoch > self.config.warm_epoch:
-            partner = batch.shuffled()
+            stacked = int(self.config.ratio * batch.whole)
+            partner = batch.shuffled(stacked)
             share = partner_share(
                 mean_ap(labels, self.running_ap, self.config.mean_over),
                 mean_ap(partner.labels, self.running_ap, self.config.mean_over),
             )
-            share = share * drawn(batch, self.config.ratio)
+            share = share * (batch.places() < stacked)
             features = stack_frames(features, partner.features, share)
             labels = torch.lerp(labels, partner.labels, share.unsqueeze(1))
         return focal_loss(self(features), labels, self.config.gamma).mean()
@@ -99,16 +99,6 @@ def partner_share(own: Tensor, partner: Tensor) -> Tensor:
     """The partner's share of the frames, (B,): own AP over the sum; 1/2 where nothing is learnt."""
     total = own + partner
     return torch.where(total < 1e-5, 0.5, own / total.clamp_min(1e-5))
-
-
-def drawn(batch: Batch, ratio: float) -> Tensor:
-    """1 for `ratio` of the whole batch's videos, drawn at random, 0 for the others; (B,)."""
-    keys = batch.uniform()
-    everyone = batch.gather(keys).sort().values
-    count = int(ratio * len(everyone))
-    if count == len(everyone):
-        return torch.ones_like(keys)
-    return (keys < everyone[count]).to(keys.dtype)
 
 
 def stack_frames(own: Tensor, partner: Tensor, share: Tensor) -> Tensor:

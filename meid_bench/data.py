@@ -11,6 +11,7 @@ from torch import Tensor
 from meid_bench.benchmark import Benchmark
 from meid_bench.errors import DataError
 from meid_bench.features import FeatureSource
+from meid_bench.method import Batch
 from meid_bench.readahead import read_ahead
 
 READ_AT_ONCE = 64  # videos, a shard's worth
@@ -156,18 +157,36 @@ def missing_ids(benchmark: Benchmark, store: FeatureSource) -> dict[str, tuple[s
     return {split: ids for split, ids in missing.items() if ids}
 
 
-def draw_frames(features: Tensor, count: int | None, keys: Tensor | None) -> Tensor:
-    """Some frames of each video, distinct and in order: (B, T, D) -> (B, count, D).
+@dataclass(frozen=True)
+class FrameRule:
+    """Which frames of a video a training step sees, always in order.
 
-    Args:
-        features: (B, T, D).
-        count: How many, at most T; None for all, in which case nothing is drawn.
-        keys: (B, T) uniform random numbers: the frames with the largest are taken.
+    Attributes:
+        count: How many; None for all.
+        with_replacement: Whether a frame may come more than once.
     """
-    if keys is None or count is None or count >= features.shape[1]:
-        return features
-    chosen = keys.topk(count, dim=1).indices.sort(dim=1).values
-    return features.gather(1, chosen.unsqueeze(-1).expand(-1, -1, features.shape[2]))
+
+    count: int | None = None
+    with_replacement: bool = False
+
+
+def draw_frames(batch: Batch, rule: FrameRule) -> Tensor:
+    """The frames of each video that a step sees: (B, T, D) -> (B, count, D).
+
+    Reference:
+        With replacement: VideoLT's random_sample (ops/feature_loader.py at 1732d5c). A frame that
+        comes twice in a row has a difference of zero, which is why the default is without.
+    """
+    videos, frames, width = batch.features.shape
+    if rule.count is None or rule.count >= frames:
+        return batch.features
+    keys = batch.uniform(frames)
+    if rule.with_replacement:
+        chosen = (keys[:, : rule.count] * frames).long().clamp_max(frames - 1)
+    else:
+        chosen = keys.topk(rule.count, dim=1).indices
+    index = chosen.sort(dim=1).values.unsqueeze(-1).expand(videos, -1, width)
+    return batch.features.gather(1, index)
 
 
 def in_parts(size: int, batch: int) -> list[slice]:

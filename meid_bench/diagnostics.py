@@ -5,13 +5,13 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 
-from meid_bench.data import Examples, draw_frames
+from meid_bench.data import Examples, FrameRule, draw_frames
 from meid_bench.method import Batch, Method, Stage
 from meid_bench.results import StageResult
 
 
 def diagnose(
-    method: Method, stage: Stage, train: Examples, batch: int, frames: int | None, seed: int
+    method: Method, stage: Stage, train: Examples, batch: int, frames: FrameRule, seed: int
 ) -> dict[str, float | None]:
     """The method's measurements of itself, in eval mode, on the same first videos each epoch."""
     if type(method).diagnostics is Method.diagnostics:
@@ -20,8 +20,7 @@ def diagnose(
     features, labels = train.some(np.arange(min(batch, len(train))))
     generator = torch.Generator(train.device).manual_seed(seed)
     first = Batch(features, labels, None, generator)
-    if frames is not None:
-        first.features = draw_frames(features, frames, first.uniform(features.shape[1]))
+    first.features = draw_frames(first, frames)
     values = method.diagnostics(first, stage)
     return {name: value if np.isfinite(value) else None for name, value in values.items()}
 

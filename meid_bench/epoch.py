@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from meid_bench import ranks
-from meid_bench.data import Examples, draw_frames
+from meid_bench.data import Examples, FrameRule, draw_frames
 from meid_bench.device_ap import device_average_precision
 from meid_bench.errors import MethodError
 from meid_bench.method import Batch, Method, Stage
@@ -118,7 +118,7 @@ def train_epoch(
     generator: torch.Generator,
     epoch: int,
     batch: int,
-    frames: int | None,
+    frames: FrameRule,
 ) -> float:
     """One pass over an epoch's draws; nothing in it waits for the device.
 
@@ -129,7 +129,7 @@ def train_epoch(
         generator: Of this epoch's random numbers.
         epoch: From 0 within the stage.
         batch: Videos a step, over all ranks.
-        frames: How many frames of a video a step sees; None for all.
+        frames: Which frames of a video a step sees.
 
     Returns:
         The mean loss over steps.
@@ -177,7 +177,7 @@ def epoch_batches(
     draws: Draws,
     steps: list[slice],
     generator: torch.Generator,
-    frames: int | None,
+    frames: FrameRule,
 ) -> Iterator[Batch]:
     """This rank's part of each batch, with the frames that a step sees."""
     parts = [_own_part(step) for step in steps]
@@ -186,8 +186,7 @@ def epoch_batches(
     for step, part, (features, labels) in zip(steps, parts, values, strict=True):
         chosen = None if picked is None else picked[part]
         batch = Batch(features, labels, chosen, generator, _whole(step))
-        if frames is not None:
-            batch.features = draw_frames(features, frames, batch.uniform(features.shape[1]))
+        batch.features = draw_frames(batch, frames)
         yield batch
 
 

@@ -90,13 +90,25 @@ class Batch:
         """Videos of the whole batch, over all ranks."""
         return len(self) if self.total is None else self.total
 
-    def shuffled(self) -> "Batch":
-        """The same videos in a random order: the partners of those that mix videos."""
+    def shuffled(self, count: int | None = None) -> "Batch":
+        """Videos in a random order: the partners of those that mix videos.
+
+        Args:
+            count: Shuffle the first so many of the whole batch among themselves, and leave each
+                of the others its own partner; None shuffles all.
+        """
         device = self.features.device
-        order = self._own(torch.randperm(self.whole, generator=self.generator, device=device))
+        order = torch.arange(self.whole, device=device)
+        first = self.whole if count is None else count
+        order[:first] = torch.randperm(first, generator=self.generator, device=device)
+        order = self._own(order)
         picked = None if self.picked is None else self.gather(self.picked)[order]
         features, labels = self.gather(self.features)[order], self.gather(self.labels)[order]
         return Batch(features, labels, picked, self.generator, self.total)
+
+    def places(self) -> Tensor:
+        """Where this part's videos stand in the whole batch, (B,) int64."""
+        return self._own(torch.arange(self.whole, device=self.features.device))
 
     def uniform(self, *shape: int) -> Tensor:
         """Random numbers in [0, 1), (B, *shape): those of this batch's videos."""

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from meid_bench import ranks
 from meid_bench.batchnorm import normalise_over_ranks
 from meid_bench.checkpoint import Checkpoint, Progress, load_optimiser, optimiser_tensors
-from meid_bench.data import Examples
+from meid_bench.data import Examples, FrameRule
 from meid_bench.diagnostics import alarms, diagnose, setback
 from meid_bench.epoch import Stepper, seeded, train_epoch
 from meid_bench.method import Method, Stage, require
@@ -31,6 +31,7 @@ class RunnerConfig:
         batch: Videos a step.
         clip: Largest norm of the gradient.
         training_frames: Frames drawn of a video in each step; None for the benchmark's own rule.
+        with_replacement: Whether they are drawn with replacement, as VideoLT's code does.
 
     Reference: VideoLT's scripts: batch 128, clip 20 (the paper names neither).
     """
@@ -38,6 +39,7 @@ class RunnerConfig:
     batch: int = 128
     clip: float = 20.0
     training_frames: int | None = None
+    with_replacement: bool = False
 
     def __post_init__(self) -> None:
         """Refuse values that no training can use."""
@@ -45,6 +47,11 @@ class RunnerConfig:
         require(self.clip > 0, "clip", self.clip, "above 0")
         frames = self.training_frames
         require(frames is None or frames >= 1, "training_frames", frames, "at least 1, or none")
+
+    @property
+    def frames(self) -> FrameRule:
+        """Which frames of a video a training step sees."""
+        return FrameRule(self.training_frames, self.with_replacement)
 
 
 @dataclass
@@ -140,7 +147,7 @@ def fit_stage(
         draws = sampler.draw(training.seed, number, epoch)
         generator = seeded(training.seed, number, epoch, training.train.device)
         loss = train_epoch(
-            stepper, training.train, draws, generator, epoch, config.batch, config.training_frames
+            stepper, training.train, draws, generator, epoch, config.batch, config.frames
         )
         evaluate(training, stage, epoch, loss, outcome)
         last = epoch + 1 == stage.epochs
@@ -164,7 +171,7 @@ def evaluate(training: Training, stage: Stage, epoch: int, loss: float, outcome:
     # Scored once: every rank's threads would sort the same numbers on the same cores.
     scores = ranks.from_first(training.val_scores(found) if ranks.rank() == 0 else {})
     outcome.diagnostics = diagnose(
-        method, stage, training.train, config.batch, config.training_frames, training.seed
+        method, stage, training.train, config.batch, config.frames, training.seed
     )
     lr = learning_rate(stage, epoch)
     point = CurvePoint(stage.name, epoch, lr, loss, scores, outcome.diagnostics)

@@ -10,7 +10,6 @@ from torch import Tensor
 from baselines.framestack import (
     FrameStack,
     FrameStackConfig,
-    drawn,
     mean_ap,
     partner_share,
     stack_frames,
@@ -75,9 +74,13 @@ def test_a_videos_ap_is_the_mean_over_its_positives_or_over_all_classes() -> Non
 
 @pytest.mark.parametrize(("size", "ratio"), list(product([1, 2, 5, 128], [0.0, 0.5, 1.0])))
 def test_the_ratio_of_a_batch_is_stacked(size: int, ratio: float) -> None:
-    features = torch.zeros(size, 1, 1)
+    features = torch.arange(float(size)).view(size, 1, 1)
     some = Batch(features, torch.zeros(size, 1), None, torch.Generator().manual_seed(0))
-    assert drawn(some, ratio).sum().item() == int(ratio * size)
+    stacked = int(ratio * size)
+    partners = some.shuffled(stacked).features.flatten().tolist()
+    assert sorted(partners[:stacked]) == list(range(stacked))
+    assert partners[stacked:] == list(range(stacked, size))
+    assert some.places().tolist() == list(range(size))
 
 
 def test_nothing_is_stacked_before_there_is_an_ap() -> None:
@@ -108,21 +111,17 @@ def test_the_loss_of_a_stacked_batch_video_by_video(over: str) -> None:
     loss = method.loss(some, STAGE, 1).item()
 
     generator = torch.Generator().manual_seed(3)  # the same draws, in the same order
-    order = torch.randperm(12, generator=generator)
-    keys = torch.rand(12, generator=generator)
-    stacked = set(keys.argsort()[:6].tolist())
+    order = torch.randperm(6, generator=generator)  # the first half, among themselves
     x, y = some.features, some.labels
     features, labels = [], []
     for i, j in enumerate(order.tolist()):
-        if i not in stacked:
-            features.append(x[i])
-            labels.append(y[i])
-            continue
         divisor = [6.0, 6.0] if over == "classes" else [y[i].sum(), y[j].sum()]
         own, other = (y[i] * ap).sum() / divisor[0], (y[j] * ap).sum() / divisor[1]
         share = (own / (own + other)).item()
         features.append(reference_stack(x[i], x[j], share))
         labels.append(y[i] * (1 - share) + y[j] * share)
+    features += list(x[6:])
+    labels += list(y[6:])
     bce = torch.nn.functional.binary_cross_entropy_with_logits(
         method(torch.stack(features)), torch.stack(labels), reduction="none"
     )

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from meid_bench.checkpoint import Checkpoint
-from meid_bench.data import Examples, Streamed
+from meid_bench.data import Examples, FrameRule, Streamed
 from meid_bench.epoch import Stepper, epoch_batches, seeded, training_mode
 from meid_bench.errors import DataError
 from meid_bench.method import Method
@@ -167,7 +167,7 @@ def test_batches_are_the_same_in_every_cache_mode() -> None:
     draws = EpochSampler(train.labels, "class_balanced").draw(0, 1, 2)
     steps = batches(47, 16)
     runs = [
-        list(epoch_batches(examples, draws, steps, seeded(0, 1, 2, train.device), 6))
+        list(epoch_batches(examples, draws, steps, seeded(0, 1, 2, train.device), FrameRule(6)))
         for examples in (train, streamed(train))
     ]
     assert [len(batch) for batch in runs[0]] == [16, 16, 15]
@@ -206,7 +206,7 @@ def test_the_losses_own_arithmetic_stays_in_float32() -> None:
             training_mode(method)
             draws = EpochSampler(train.labels, "uniform").draw(0, 0, 0)
             generator = torch.Generator().manual_seed(0)
-            (batch,) = epoch_batches(train, draws, [slice(0, 16)], generator, None)
+            (batch,) = epoch_batches(train, draws, [slice(0, 16)], generator, FrameRule())
             with stepper.autocast:
                 seen.append(method(batch.features).dtype)
                 seen.append(method.loss(batch, stage, 0).dtype)

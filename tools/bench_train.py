@@ -37,7 +37,7 @@ from tabulate import tabulate
 from meid_bench.aggregators import aggregator_maker, find_aggregator
 from meid_bench.annotation import Annotation
 from meid_bench.benchmark import Benchmark
-from meid_bench.data import Examples, load_examples
+from meid_bench.data import Examples, FrameRule, load_examples
 from meid_bench.device import choose_device, describe
 from meid_bench.epoch import Stepper, epoch_batches, seeded, train_epoch, training_mode
 from meid_bench.execution import arithmetic, resolve_precision
@@ -130,7 +130,7 @@ class Subject:
         """Our epoch."""
         draws = EpochSampler(self.train.labels, self.stage.sampler).draw(0, self.number, EPOCH)
         generator = seeded(0, self.number, EPOCH, self.train.device)
-        train_epoch(self.stepper, self.train, draws, generator, EPOCH, self.size.batch, None)
+        train_epoch(self.stepper, self.train, draws, generator, EPOCH, self.size.batch, FrameRule())
 
     def ceiling(self) -> None:
         """The network alone, as often as an epoch has steps."""
@@ -139,7 +139,7 @@ class Subject:
         parts = batches(self.size.videos, self.size.batch)
         sizes = {part.stop - part.start for part in parts}
         resident = {
-            count: next(epoch_batches(self.train, draws, [slice(0, count)], generator, None))
+            count: next(epoch_batches(self.train, draws, [slice(0, count)], generator, FrameRule()))
             for count in sizes
         }
         scores = type(self.method).end_epoch is not Method.end_epoch
