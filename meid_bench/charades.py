@@ -15,7 +15,7 @@ _CODE = re.compile(r"c(\d{3})")
 
 
 def read_classes(path: Path) -> tuple[str, ...]:
-    """Read the official class list, lines such as "c000 Holding some clothes".
+    """Read the official class list, lines such as "c000 Juggling some apples".
 
     Returns:
         The names; the position is the class index.

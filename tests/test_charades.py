@@ -83,9 +83,9 @@ def test_a_missing_column_and_a_view_that_is_none_are_named(tmp_path):
 
 def test_classes_count_up(tmp_path):
     path = tmp_path / "classes.txt"
-    path.write_text("c000 Holding some clothes\nc001 Sitting\n")
-    assert read_classes(path) == ("Holding some clothes", "Sitting")
-    path.write_text("c000 Holding some clothes\nc002 Sitting\n")
+    path.write_text("c000 Juggling some apples\nc001 Sitting\n")
+    assert read_classes(path) == ("Juggling some apples", "Sitting")
+    path.write_text("c000 Juggling some apples\nc002 Sitting\n")
     with pytest.raises(DataError, match=r"line 2: 'c002 Sitting' where 'c001 <class name>'"):
         read_classes(path)
     path.write_text("\n")

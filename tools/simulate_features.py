@@ -13,8 +13,8 @@ A frame at time t of a video is the positive part of
                       (OBJECT * object(class) + MOTION * motion(class, t - start))  +  NOISE * noise
 
 - scene: one direction for the subject and one for the video, the same in every frame.
-- object: one direction for the last word of a class's name, one for the class itself. "Holding
-  some clothes" and "Washing some clothes" look alike.
+- object: one direction for the last word of a class's name, one for the class itself. "Juggling
+  some apples" and "Washing some apples" look alike.
 - motion: a turn in a plane of the first word's own, at the verb's own pace: only neighbouring
   frames tell it.
 - An action is visible in a frame of its interval with probability VISIBLE. A label without times
