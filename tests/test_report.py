@@ -175,11 +175,15 @@ def opened(browser, page):
     assert severe == []
 
 
-def ready(browser, dataset):
+def wait_until(browser, condition):
     from selenium.webdriver.support.ui import WebDriverWait
 
+    WebDriverWait(browser, 60).until(condition)
+
+
+def ready(browser, dataset):
     script = "return document.body.dataset.ready"
-    WebDriverWait(browser, 60).until(lambda b: b.execute_script(script) == dataset)
+    wait_until(browser, lambda b: b.execute_script(script) == dataset)
 
 
 def column(browser, position):
@@ -274,16 +278,20 @@ def test_browser_hides_a_learning_curve(opened):
 def test_browser_fits_a_phone_and_goes_dark(opened):
     phone = {"width": 390, "height": 850, "deviceScaleFactor": 1, "mobile": True}
     opened.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", phone)
-    assert opened.execute_script("return document.documentElement.scrollWidth") <= 390
+    width = "return document.documentElement.scrollWidth"
+    wait_until(opened, lambda page: page.execute_script(width) <= 390)  # plots follow the window
     background = "return getComputedStyle(document.body).backgroundColor"
+    ink = "return getComputedStyle(document.documentElement).getPropertyValue('--ink').trim()"
+    axis = (
+        "return Bokeh.documents.flatMap(d => [...d._all_models.values()])"
+        ".find(m => m.type === 'LinearAxis').major_label_text_color"
+    )
     colours = set()
     for scheme in ("light", "dark"):
         features = [{"name": "prefers-color-scheme", "value": scheme}]
         opened.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
-        axis = (
-            "return Bokeh.documents.flatMap(d => [...d._all_models.values()])"
-            ".find(m => m.type === 'LinearAxis').major_label_text_color"
-        )
+        # The page hears of a change with the next frame that it draws.
+        wait_until(opened, lambda page: page.execute_script(axis) == page.execute_script(ink))
         colours.add((opened.execute_script(background), str(opened.execute_script(axis))))
     assert len({background for background, _ in colours}) == 2
     assert len({axis for _, axis in colours}) == 2
