@@ -91,7 +91,7 @@ class FrameStack(AggregatorMethod):
 
 def mean_ap(labels: Tensor, ap: Tensor, over: MeanOver) -> Tensor:
     """Each video's running AP, (B,), from labels (B, C) and APs (C,)."""
-    found = labels @ ap
+    found = (labels * ap).sum(1)  # no matrix product: autocast would make it bfloat16
     return found / (labels.sum(1).clamp_min(1) if over == "positives" else labels.shape[1])
 
 

@@ -112,4 +112,5 @@ def lower_positives(logits: Tensor, targets: Tensor, margins: Tensor, margin: Ma
     """
     if margin == "own":
         return logits - targets * margins
-    return logits - targets * (targets @ margins).unsqueeze(1)
+    summed = (targets * margins).sum(1, keepdim=True)  # autocast would make a product bfloat16
+    return logits - targets * summed

@@ -72,6 +72,14 @@ def test_a_videos_ap_is_the_mean_over_its_positives_or_over_all_classes() -> Non
     torch.testing.assert_close(mean_ap(labels, ap, "classes"), torch.tensor([0.15, 0.15, 0.0]))
 
 
+def test_shares_are_float32_where_the_network_is_in_bfloat16() -> None:
+    labels, ap = torch.ones(2, 3), torch.tensor([0.301, 0.302, 0.303])
+    with torch.autocast("cpu", torch.bfloat16):
+        found = mean_ap(labels, ap, "positives")
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, torch.full((2,), 0.302))
+
+
 @pytest.mark.parametrize(("size", "ratio"), list(product([1, 2, 5, 128], [0.0, 0.5, 1.0])))
 def test_the_ratio_of_a_batch_is_stacked(size: int, ratio: float) -> None:
     features = torch.arange(float(size)).view(size, 1, 1)
