@@ -3,6 +3,9 @@
 import queue
 import threading
 from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from heapq import merge
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -10,15 +13,30 @@ from typing import Self
 from meid_bench.failures import Failure, update_failures
 from meid_bench.plan import ShardPlan
 from meid_bench.shard import (
-    VIDEOS_PER_SHARD,
     VideoFeatures,
     read_shard,
+    shard_ids,
     shard_path,
+    write_error,
     write_shard,
 )
+from meid_bench.spool import Spool
 
 # How often a thread that waits looks whether the writing one has failed, in seconds.
 LOOK = 0.2
+# Videos that may wait for the disk; more come while a shard is closed.
+WAITING = 16
+
+
+@dataclass(eq=False)
+class _Open:
+    """A shard in progress: what has come in of it."""
+
+    spool: Spool
+    failed: list[Failure] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.spool) + len(self.failed)
 
 
 class Ledger:
@@ -32,8 +50,8 @@ class Ledger:
     def __init__(self, folder: Path, plans: Sequence[ShardPlan]) -> None:
         self._folder = folder
         self._plan = {video_id: plan for plan in plans for video_id in plan.pending}
-        self._entries: dict[int, list[VideoFeatures | Failure]] = {}
-        self._queue: queue.Queue[VideoFeatures | Failure | None] = queue.Queue(VIDEOS_PER_SHARD)
+        self._open: dict[int, _Open] = {}
+        self._queue: queue.Queue[VideoFeatures | Failure | None] = queue.Queue(WAITING)
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._guarded, daemon=True)
         self._thread.start()
@@ -73,19 +91,32 @@ class Ledger:
     def _guarded(self) -> None:
         try:
             while (entry := self._queue.get()) is not None:
-                plan = self._plan[entry.id]
-                entries = self._entries.setdefault(plan.number, [])
-                entries.append(entry)
-                if len(entries) == len(plan.pending):
-                    self._close(plan, self._entries.pop(plan.number))
+                self._take(entry)
+        except OSError as error:
+            self._error = write_error(self._folder, error)
         except BaseException as error:
             self._error = error
 
-    def _close(self, plan: ShardPlan, entries: Sequence[VideoFeatures | Failure]) -> None:
+    def _take(self, entry: VideoFeatures | Failure) -> None:
+        plan = self._plan[entry.id]
+        if plan.number not in self._open:
+            self._open[plan.number] = _Open(Spool(self._folder))
+        shard = self._open[plan.number]
+        if isinstance(entry, Failure):
+            shard.failed.append(entry)
+        else:
+            shard.spool.put(entry)
+        if len(shard) == len(plan.pending):
+            del self._open[plan.number]
+            with closing(shard.spool) as spool:
+                self._write(plan, spool)
+            update_failures(self._folder, plan.pending, shard.failed)
+
+    def _write(self, plan: ShardPlan, spool: Spool) -> None:
+        """Write the new videos of a shard, and those that it has already."""
         path = shard_path(self._folder, plan.number)
-        videos = [entry for entry in entries if isinstance(entry, VideoFeatures)]
-        if videos:
-            stored = read_shard(path) if path.is_file() else []
-            write_shard(path, sorted([*stored, *videos], key=lambda video: video.id))
-        failed = [entry for entry in entries if isinstance(entry, Failure)]
-        update_failures(self._folder, plan.pending, failed)
+        stored = shard_ids(path) if path.is_file() else []
+        before = read_shard(path) if stored else ()
+        if len(spool):
+            both = merge(before, spool, key=lambda video: video.id)
+            write_shard(path, len(stored) + len(spool), both)

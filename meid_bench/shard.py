@@ -2,10 +2,12 @@
 
 import errno
 import io
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
+from typing import Any
 
 import h5py
 import numpy as np
@@ -62,34 +64,80 @@ def shard_path(folder: Path, number: int) -> Path:
     return folder / f"part-{number:05d}.h5"
 
 
-def write_shard(path: Path, videos: Sequence[VideoFeatures]) -> None:
-    """Write a shard; `videos` in the order of their ids, of one (T, D), at least one.
+def write_shard(path: Path, count: int, videos: Iterable[VideoFeatures]) -> None:
+    """Write a shard, with one of its videos in memory at a time.
 
-    The file is put together in memory (52 MB for 64 videos of 200 x 2048) and written as plain
-    bytes: HDF5 itself does not come through a full disk in one piece.
+    Args:
+        path: The file; it takes that name when it is whole.
+        count: How many videos there are, at least one.
+        videos: That many, of one (T, D), in the order of their ids.
 
     Raises:
         DataError: The disk is full or the folder cannot be written to.
     """
-    image = io.BytesIO()
-    shape = videos[0].features.shape
-    with h5py.File(image, "w") as file:
-        features = file.create_dataset(
-            "features", shape=(len(videos), *shape), dtype=np.float16, chunks=(1, *shape)
-        )
-        for row, video in enumerate(videos):
-            features[row] = video.features
-        file.create_dataset(
-            "video_id", data=[video.id for video in videos], dtype=h5py.string_dtype()
-        )
-        for name, dtype in _PER_VIDEO.items():
-            values = [getattr(video, name) for video in videos]
-            file.create_dataset(name, data=np.asarray(values, dtype=dtype))
     try:
-        with atomic(path) as temporary:
-            temporary.write_bytes(image.getbuffer())
+        with atomic(path) as temporary, _Target(temporary) as target:
+            with h5py.File(target, "w") as file:
+                _fill(file, count, videos)
+            target.check()
     except OSError as error:
         raise write_error(path.parent, error) from error
+
+
+class _Target(io.FileIO):
+    """The file that HDF5 writes; HDF5 does not come through a full disk in one piece.
+
+    So it is not told: from the first error on nothing is written any more, and `check` raises it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, "w+")
+        self._error: OSError | None = None
+
+    def write(self, data: Any, /) -> int:
+        """Write all of `data`."""
+        left = memoryview(data).cast("B")
+        size = len(left)
+        with self._watched():
+            while left and self._error is None:
+                left = left[super().write(left) :]
+        return size
+
+    def truncate(self, size: int | None = None, /) -> int:
+        """Make the file that long."""
+        with self._watched():
+            super().truncate(size)
+        return self.tell()
+
+    def check(self) -> None:
+        """Raise the error of a write that failed."""
+        if self._error is not None:
+            raise self._error
+
+    @contextmanager
+    def _watched(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            self._error = self._error or error
+
+
+def _fill(file: h5py.File, count: int, videos: Iterable[VideoFeatures]) -> None:
+    """Write every dataset of a shard."""
+    columns: dict[str, list[Any]] = {name: [] for name in ("id", *_PER_VIDEO)}
+    features = None
+    for row, video in zip(range(count), videos, strict=True):
+        if features is None:
+            shape = video.features.shape
+            features = file.create_dataset(
+                "features", shape=(count, *shape), dtype=np.float16, chunks=(1, *shape)
+            )
+        features[row] = video.features
+        for name, column in columns.items():
+            column.append(getattr(video, name))
+    file.create_dataset("video_id", data=columns["id"], dtype=h5py.string_dtype())
+    for name, dtype in _PER_VIDEO.items():
+        file.create_dataset(name, data=np.asarray(columns[name], dtype=dtype))
 
 
 _PER_VIDEO = {
@@ -110,8 +158,8 @@ def write_error(folder: Path, error: OSError) -> DataError:
     )
 
 
-def read_shard(path: Path, without: Container[str | None] = ()) -> list[VideoFeatures]:
-    """Every video of a shard, in its order.
+def read_shard(path: Path, without: Container[str | None] = ()) -> Iterator[VideoFeatures]:
+    """Every video of a shard, in its order, each read as it is asked for.
 
     Args:
         path: The file.
@@ -123,20 +171,17 @@ def read_shard(path: Path, without: Container[str | None] = ()) -> list[VideoFea
     try:
         with h5py.File(path, "r") as file:
             columns = {name: file[name][()] for name in _PER_VIDEO}
-            features = file["features"][()]
-            ids = file["video_id"].asstr()[()]
-            return [
-                VideoFeatures(
-                    id=str(ids[row]),
-                    features=features[row],
+            for row, name in enumerate(file["video_id"].asstr()[()]):
+                if str(name) in without:
+                    continue
+                yield VideoFeatures(
+                    id=str(name),
+                    features=file["features"][row],
                     frame_index=columns["frame_index"][row],
                     frame_time=columns["frame_time"][row],
                     num_frames=int(columns["num_frames"][row]),
                     num_damaged=int(columns["num_damaged"][row]),
                 )
-                for row in range(len(ids))
-                if str(ids[row]) not in without
-            ]
     except (OSError, KeyError, ValueError, IndexError, TypeError) as error:
         raise unreadable(path, error) from error
 

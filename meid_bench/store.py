@@ -54,7 +54,7 @@ def write_store(
                     f"Features must come in the order of ids: {name!r} after {before!r}"
                 )
         last = names[-1]
-        write_shard(shard_path(folder, shard), videos)
+        write_shard(shard_path(folder, shard), len(videos), videos)
     update_failures(folder, ids, failed)
     save_manifest(folder, manifest)
 

@@ -11,7 +11,7 @@ from meid_bench.benchmark import Benchmark
 from meid_bench.errors import DataError
 from meid_bench.feature_manifest import load_manifest
 from meid_bench.npy_store import IN_PLACE, faulty_npy, withdraw
-from meid_bench.shard import PATTERN, read_shard, shard_path, write_shard
+from meid_bench.shard import PATTERN, read_shard, shard_ids, shard_path, write_shard
 from meid_bench.store import shards
 from meid_bench.video import frame_indices
 
@@ -123,8 +123,8 @@ def repair_store(folder: Path, faults: Sequence[Fault]) -> None:
     for name in sorted({fault.shard for fault in faults}):
         path = folder / name
         bad = {fault.video for fault in faults if fault.shard == name}
-        good = [] if None in bad else read_shard(path, without=bad)
+        good = 0 if None in bad else sum(name not in bad for name in shard_ids(path))
         if good:
-            write_shard(path, good)
+            write_shard(path, good, read_shard(path, without=bad))
         else:
             path.unlink()

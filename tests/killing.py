@@ -16,6 +16,7 @@ from meid_bench import pipeline, store
 from meid_bench.benchmark import load_benchmark
 from meid_bench.encoder import Encoder
 from meid_bench.errors import MeidBenchError
+from meid_bench.shard import _Target
 from tests.extraction import NAME, VIDEOS_PER_SHARD, run_small
 
 # Phase -> what happens in it; each is killed at its n-th happening.
@@ -88,13 +89,7 @@ def _arm(hinder: str, number: int) -> None:
         fill = partial(_fill_disk, number)
         Encoder.launch = _at(1, fill, Encoder.launch)  # type: ignore[method-assign]
     elif hinder == "writing":
-        write = Path.write_bytes
-
-        def half(path: Path, data: Any) -> int:
-            write(path, bytes(data)[: len(data) // 2])
-            return _kill()
-
-        Path.write_bytes = half  # type: ignore[method-assign,assignment]
+        _Target.write = _at(number, _kill, _Target.write)  # type: ignore[method-assign]
     else:
         _arm_rename(hinder, number)
 

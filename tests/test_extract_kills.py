@@ -28,7 +28,7 @@ TIMES = int(os.environ.get("MEID_BENCH_KILLS", "1"))
 MOMENTS = {
     "decoding": (1, 4, 5),
     "encoding": (1, 3, 5),
-    "writing": (1, 1, 1),
+    "writing": (1, 2, 5),
     "before the rename": (1, 2, 1),
     "after the rename": (1, 1, 1),
     "before the manifest": (1, 1),

@@ -3,6 +3,9 @@
 import multiprocessing
 import os
 import pickle
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,7 @@ from meid_bench.feature_manifest import FILE, Recipe, feature_manifest, store_na
 from meid_bench.features import FeatureStore, find_store
 from meid_bench.paths import features_dir
 from meid_bench.shard import VideoFeatures, read_shard, shard_path, write_shard
+from meid_bench.spool import Spool
 from meid_bench.store import shards, write_store
 from tests.toy import FRAMES, WIDTH, toy_benchmark
 
@@ -89,8 +93,46 @@ def test_shards_are_the_sorted_ids_by_64() -> None:
 def test_the_same_features_are_the_same_bytes(tmp_path: Path) -> None:
     videos = [video("a"), video("b")]
     for name in ("one", "two"):
-        write_shard(tmp_path / name, videos)
+        write_shard(tmp_path / name, len(videos), videos)
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+
+
+@contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """As on a full disk, what still fits is written; the next byte is an error."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_full_disk_leaves_the_shard_that_was_there(tmp_path: Path) -> None:
+    path, videos = tmp_path / "part-00000.h5", [video(name) for name in "abcdefgh"]
+    write_shard(path, 8, videos)
+    before = path.read_bytes()
+    for size in range(0, len(before), len(before) // 40):
+        error = None
+        with files_of_at_most(size):
+            try:
+                write_shard(path, 8, videos)
+            except DataError as raised:
+                error = raised
+        assert "there is no space left" in str(error), size
+        assert path.read_bytes() == before
+        assert [found.name for found in tmp_path.iterdir()] == [path.name]
+
+
+def test_a_spool_gives_back_what_it_took_in_the_order_of_ids(tmp_path: Path) -> None:
+    spool = Spool(tmp_path)
+    for name in "cab":
+        spool.put(video(name))
+    assert len(spool) == 3
+    assert not list(tmp_path.iterdir())
+    write_shard(tmp_path / "spooled", len(spool), spool)
+    write_shard(tmp_path / "direct", 3, [video(name) for name in "abc"])
+    assert (tmp_path / "spooled").read_bytes() == (tmp_path / "direct").read_bytes()
 
 
 def read_elsewhere(store: FeatureStore, name: str, answer: Any) -> None:
@@ -165,7 +207,7 @@ def test_damaged_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"part-00001\.h5 is no readable shard.*verify --repair"):
         FeatureStore(folder)
     with pytest.raises(DataError, match="no readable shard"):
-        read_shard(part)
+        list(read_shard(part))
     part.write_bytes(whole)
     (folder / "part-00007.h5").write_bytes(whole)
     with pytest.raises(DataError, match="twice"):

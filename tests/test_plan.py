@@ -38,8 +38,8 @@ def test_only_what_is_missing_is_planned(tmp_path: Path) -> None:
     benchmark = small_benchmark(tmp_path, ids, lengths={"v00": 10.0, "v07": 30.0})
     lengths = durations(benchmark)
     assert (lengths["v00"], lengths["v07"], lengths["v03"]) == (10, 30, 20)
-    write_shard(shard_path(tmp_path, 0), [video("v00"), video("v02")])
-    write_shard(shard_path(tmp_path, 1), [video(name) for name in ids[3:6]])
+    write_shard(shard_path(tmp_path, 0), 2, [video("v00"), video("v02")])
+    write_shard(shard_path(tmp_path, 1), 3, [video(name) for name in ids[3:6]])
     assert plan_shards(benchmark, tmp_path) == [
         ShardPlan(0, ("v00", "v01", "v02"), ("v01",), 20),
         ShardPlan(2, ("v06", "v07"), ("v06", "v07"), 50),
