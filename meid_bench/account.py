@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from meid_bench.benchmark import Benchmark
+from meid_bench.errors import MeidBenchError
 from meid_bench.failures import Failure
 from meid_bench.npy_store import open_store
 from meid_bench.shard import PATTERN, damaged_videos
@@ -29,6 +30,18 @@ class Account:
     failed: Mapping[str, Failure]
     untried: tuple[str, ...]
     damaged: Mapping[str, int]
+
+
+class UnfinishedError(MeidBenchError):
+    """Something stopped an extraction, and which videos have features all the same.
+
+    Attributes:
+        account: What there is.
+    """
+
+    def __init__(self, sentence: str, account: Account) -> None:
+        super().__init__(sentence)
+        self.account = account
 
 
 def take_account(benchmark: Benchmark, folder: Path) -> Account:

@@ -65,6 +65,15 @@ def device_of_rank(devices: Sequence[torch.device], named: bool, local: int) -> 
     return devices[local % len(devices)]
 
 
+def make_current(device: torch.device) -> None:
+    """Let this thread's pinned memory and events belong to a GPU; torch's own choice is the first.
+
+    Else every process of several GPUs would hold a context, hundreds of megabytes, on that one.
+    """
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+
+
 def describe(device: torch.device) -> str:
     """A device in words, for example "cuda:0 (NVIDIA H200)" or "cpu (AMD EPYC, 2 cores)"."""
     if device.type == "cuda":

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from meid_bench.device import make_current
 from meid_bench.encoder import Encoder
 from meid_bench.errors import DataError, MeidBenchError
 from meid_bench.shard import VideoFeatures
@@ -156,6 +157,7 @@ class EncodeStage:
 
     def _guarded(self) -> None:
         try:
+            make_current(self._encoder.device)
             if self._encoder.device.type == "cpu":
                 torch.set_num_threads(1)
             self._encode()

@@ -12,7 +12,7 @@ import torch.distributed as dist
 import torchvision
 
 from meid_bench import __version__
-from meid_bench.account import Account, take_account
+from meid_bench.account import Account, UnfinishedError, take_account
 from meid_bench.alone import alone
 from meid_bench.benchmark import Benchmark
 from meid_bench.build_manifest import load_manifest as load_build_manifest
@@ -97,8 +97,10 @@ def extract(
         What there is now, on rank 0; None on the others.
 
     Raises:
-        MeidBenchError: A setting is wrong, the disk is full, the videos' folder has gone, or the
-            user stopped it. Videos that cannot be read raise nothing: they are in the account.
+        UnfinishedError: The disk is full, the videos' folder has gone, another process has died,
+            or the user stopped it. Videos that cannot be read raise nothing: they are in the
+            account.
+        MeidBenchError: A setting is wrong.
     """
     ranks = find_ranks()
     with ExitStack() as stack, _agreeing(), joined(ranks, torch.device("cpu"), PATIENCE):
@@ -123,11 +125,12 @@ def extract(
         parts = share(plans, len(devices) if several else ranks.size)
         neighbours = len(devices) if several else ranks.local_size
         jobs = _jobs(parts, folder, videos, settings, manifest["recipe"]["frames"], neighbours)
-        if several:
-            run_on_devices(jobs, devices, encoder_arguments(settings, encoder))
-        else:
-            extract_share(jobs[ranks.rank], encoder, speak)
-        _meet()
+        with _accounting(benchmark, folder, ranks.rank):
+            if several:
+                run_on_devices(jobs, devices, encoder_arguments(settings, encoder))
+            else:
+                extract_share(jobs[ranks.rank], encoder, speak)
+            _meet()
         return take_account(benchmark, folder) if ranks.rank == 0 else None
 
 
@@ -157,6 +160,18 @@ def _jobs(
         )
         for number, part in enumerate(parts)
     ]
+
+
+@contextmanager
+def _accounting(benchmark: Benchmark, folder: Path, rank: int) -> Iterator[None]:
+    """Put the account beside the reason why an extraction ended early."""
+    try:
+        with _agreeing():
+            yield
+    except MeidBenchError as error:
+        if rank > 0:
+            raise
+        raise UnfinishedError(str(error), take_account(benchmark, folder)) from error
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from meid_bench.cores import cores
 from meid_bench.decode_worker import DecodeSettings, DecodeTask
-from meid_bench.device import describe
+from meid_bench.device import describe, make_current
 from meid_bench.encode_stage import EncodeStage
 from meid_bench.encoder import Encoder
 from meid_bench.errors import DataError, MeidBenchError
@@ -99,6 +99,7 @@ def extract_share(share: Share, encoder: Encoder, say: Callable[[str], None]) ->
     Raises:
         MeidBenchError: The disk is full, the videos' folder has gone, or the user stopped it.
     """
+    make_current(encoder.device)
     total = sum(len(plan.pending) for plan in share.plans)
     own = max(1, cores() // share.neighbours)
     workers = min(share.workers or own, max(1, total))

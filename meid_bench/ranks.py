@@ -15,7 +15,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from meid_bench.device import choose_device, choose_devices, device_of_rank
+from meid_bench.device import choose_device, choose_devices, device_of_rank, make_current
 from meid_bench.errors import SettingError
 
 T = TypeVar("T")
@@ -88,8 +88,7 @@ def joined(ranks: Ranks, device: torch.device, timeout: timedelta | None = None)
             f"There are {ranks.size} ranks, but MASTER_ADDR and MASTER_PORT are not set; start "
             "with torchrun, or export the first machine's name and a free port"
         )
-    if device.type == "cuda":
-        torch.cuda.set_device(device)
+    make_current(device)
     backend = "nccl" if device.type == "cuda" else "gloo"
     dist.init_process_group(backend, timeout=timeout, rank=ranks.rank, world_size=ranks.size)
     try:

@@ -70,9 +70,7 @@ def read_ahead(
                 task.result()
             batch = out.to(device, non_blocking=True)
             if pin:
-                event = torch.cuda.Event()  # type: ignore[no-untyped-call]
-                event.record()
-                copied[place] = event
+                copied[place] = torch.cuda.current_stream(device).record_event()
             begin(1)
             yield batch
     finally:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -65,6 +66,11 @@ class Transform:
 
     def normalise(self, pictures: torch.Tensor) -> torch.Tensor:
         """Bring (n, 3, S, S) uint8 to what the model takes, (n, 3, S, S) float32."""
-        mean = torch.tensor(self.mean, device=pictures.device).view(1, -1, 1, 1)
-        std = torch.tensor(self.std, device=pictures.device).view(1, -1, 1, 1)
+        mean, std = _channels(self.mean, pictures.device), _channels(self.std, pictures.device)
         return (pictures.float() / 255 - mean) / std
+
+
+@lru_cache
+def _channels(values: tuple[float, ...], device: torch.device) -> torch.Tensor:
+    """A number per channel, (1, 3, 1, 1); made once, since a GPU is waited for where it is made."""
+    return torch.tensor(values, device=device).view(1, -1, 1, 1)

@@ -17,6 +17,7 @@ import torch
 from click.testing import CliRunner
 from filelock import FileLock
 
+from meid_bench.account import UnfinishedError
 from meid_bench.cli.main import cli
 from meid_bench.encoder import Encoder, load_encoder
 from meid_bench.errors import DataError, MeidBenchError, SettingError
@@ -171,8 +172,11 @@ def test_vanished_videos_are_nobodys_failure(
         take(*arguments)
 
     monkeypatch.setattr(pipeline, "_take", vanish)
-    with pytest.raises(DataError, match="has gone or is empty now"):
+    with pytest.raises(UnfinishedError, match="has gone or is empty now") as stopped:
         run_small(benchmark, tmp_path)
+    account = stopped.value.account
+    assert account.stored + len(account.untried) == len(ids)
+    assert account.untried
     with pytest.raises(DataError, match="is not there"):
         run_small(benchmark, tmp_path)
     (tmp_path / "unmounted").rename(tmp_path / "videos")
@@ -238,12 +242,13 @@ def test_a_rank_that_dies_leaves_the_shards_of_the_others(tmp_path: Path) -> Non
             [sys.executable, *extract_command(tmp_path)],
             cwd=REPOSITORY,
             env=os.environ | common | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
         for rank in range(2)
     ]
-    says = [rank.communicate(timeout=300)[1] for rank in ranks]
+    prints, says = zip(*(rank.communicate(timeout=300) for rank in ranks), strict=True)
     assert ranks[1].returncode == -signal.SIGKILL
     assert ranks[0].returncode == 1
     assert "run the same command again to go on" in says[0]
@@ -252,6 +257,8 @@ def test_a_rank_that_dies_leaves_the_shards_of_the_others(tmp_path: Path) -> Non
     standing = contents(folder)
     # Rank 0 has three of the five shards, and ended them all.
     assert 8 <= len(standing) < len(ids)
+    assert f"stored    {len(standing)} of 14 videos" in prints[0]
+    assert f"not tried {14 - len(standing)} videos" in prints[0]
     account = run_small(benchmark, tmp_path)
     assert account.folder == folder
     assert account.stored == len(ids)

@@ -1,6 +1,7 @@
-"""A store's account as text, for the commands that fill a store."""
+"""A store's account as text, and --allow-missing, for the commands that fill a store."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -11,6 +12,20 @@ if TYPE_CHECKING:
 
 # Names printed of each kind; all of them are in failures.jsonl.
 SHOWN = 10
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def allow_missing_option(command: Function) -> Function:
+    """Add --allow-missing N, passed as an int."""
+    option = click.option(
+        "--allow-missing",
+        default=0,
+        metavar="N",
+        type=click.IntRange(min=0),
+        help="Exit with 0 if at most N videos have no features.",
+    )
+    return option(command)
 
 
 def print_account(account: "Account") -> None:
@@ -23,6 +38,8 @@ def print_account(account: "Account") -> None:
     if account.failed:
         click.echo(f"failed    {len(account.failed)} videos")
         _print_some([f"{name}: {failure.error}" for name, failure in account.failed.items()])
+    if account.untried:
+        click.echo(f"not tried {len(account.untried)} videos")
 
 
 def _print_some(lines: list[str]) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from meid_bench.cli.account_text import print_account, refuse_missing
+from meid_bench.cli.account_text import allow_missing_option, print_account, refuse_missing
 from meid_bench.cli.dataset_option import dataset_option
 from meid_bench.cli.device_options import device_options
 from meid_bench.cli.root_option import root_option
@@ -74,13 +74,7 @@ from meid_bench.errors import DataError
     type=click.FloatRange(min=0, min_open=True),
     help="Time that a video may take.",
 )
-@click.option(
-    "--allow-missing",
-    default=0,
-    metavar="N",
-    type=click.IntRange(min=0),
-    help="Exit with 0 if at most N videos have no features.",
-)
+@allow_missing_option
 @root_option
 def extract(
     dataset: str,
@@ -104,29 +98,30 @@ def extract(
     Run it again to go on where it stopped; videos that failed are tried again. With --gpu 0,1
     there is a process for each; under torchrun, each process takes its share.
     """
+    from meid_bench.account import UnfinishedError
     from meid_bench.benchmark import load_benchmark
     from meid_bench.device import choose_devices
     from meid_bench.extract import ExtractSettings, extract
 
-    account = extract(
-        load_benchmark(dataset, root),
-        root,
-        ExtractSettings(
-            encoder=encoder,
-            weights=weights,
-            frames=frames,
-            decoder=decoder,
-            precision=precision,
-            compiled=compiled,
-            batch=batch,
-            workers=workers,
-            timeout=timeout,
-            video_dir=video_dir,
-        ),
-        choose_devices(gpu, device),
-        named=gpu is not None or device is not None,
-        say=click.echo,
+    settings = ExtractSettings(
+        encoder=encoder,
+        weights=weights,
+        frames=frames,
+        decoder=decoder,
+        precision=precision,
+        compiled=compiled,
+        batch=batch,
+        workers=workers,
+        timeout=timeout,
+        video_dir=video_dir,
     )
+    benchmark, devices = load_benchmark(dataset, root), choose_devices(gpu, device)
+    named = gpu is not None or device is not None
+    try:
+        account = extract(benchmark, root, settings, devices, named=named, say=click.echo)
+    except UnfinishedError as error:
+        print_account(error.account)
+        raise
     if account is not None:
         print_account(account)
         refuse_missing(account, allow_missing)

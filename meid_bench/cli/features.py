@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from meid_bench.cli.account_text import print_account, refuse_missing
+from meid_bench.cli.account_text import allow_missing_option, print_account, refuse_missing
 from meid_bench.cli.dataset_option import dataset_option
 from meid_bench.cli.root_option import root_option
 
@@ -16,13 +16,7 @@ from meid_bench.cli.root_option import root_option
 @click.option("--weights", metavar="NAME", help="Its weights; random:SEED for untrained ones.")
 @click.option("--transform", metavar="TEXT", help="Its preprocessing, in words.")
 @click.option("--videos", "source", metavar="TEXT", help="Of which videos, such as 480p.")
-@click.option(
-    "--allow-missing",
-    default=0,
-    metavar="N",
-    type=click.IntRange(min=0),
-    help="Exit with 0 if at most N videos have no features.",
-)
+@allow_missing_option
 @root_option
 def import_features(
     folder: Path,
