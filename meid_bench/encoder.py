@@ -1,6 +1,7 @@
 """Encoder: an image model up to its pooled features, with its transform and its precision."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -12,6 +13,7 @@ from torch import nn
 from torch.fx.experimental.optimization import fuse
 from torchvision import models
 
+from meid_bench.compiler import require_compiler
 from meid_bench.errors import SettingError, unknown
 from meid_bench.transform import Transform
 from meid_bench.tsm import SEGMENT
@@ -79,7 +81,7 @@ class Encoder:
             A function that waits for the features, (batch, D) float16, not all of them finite
             where float16 cannot hold them.
         """
-        with torch.inference_mode(), torch.backends.cudnn.flags(allow_tf32=False):
+        with torch.inference_mode(), self._arithmetic():
             shown = self.transform.normalise(pictures.to(self.device, non_blocking=True))
             if self.precision != "float32":
                 shown = shown.to(torch.bfloat16, memory_format=torch.channels_last)
@@ -89,8 +91,7 @@ class Encoder:
                 return lambda: ready
             landed = torch.empty(features.shape, dtype=torch.float16, pin_memory=True)
             landed.copy_(features, non_blocking=True)
-            event = torch.cuda.Event()  # type: ignore[no-untyped-call]
-            event.record()
+            event = torch.cuda.current_stream(self.device).record_event()
 
         def result() -> NDArray[np.float16]:
             event.synchronize()
@@ -98,6 +99,13 @@ class Encoder:
             return values
 
         return result
+
+    def _arithmetic(self) -> AbstractContextManager[None]:
+        """Float32 on a GPU without TF32, and the same algorithm whenever the same is computed."""
+        if self.device.type != "cuda":
+            return nullcontext()
+        # torch's default for `enabled` is off.
+        return torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)
 
     def encode(self, pictures: torch.Tensor) -> NDArray[np.float16]:
         """Encode the pictures of one video.
@@ -244,6 +252,7 @@ def _prepared(model: nn.Module, device: torch.device, precision: str, compiled: 
         model = model.to(torch.bfloat16).to(memory_format=torch.channels_last)
     model = model.to(device)
     if compiled:
+        require_compiler(device)
         options: Any = {"freezing": True} if device.type == "cpu" else None
         model = cast(nn.Module, torch.compile(model, options=options))
     return model

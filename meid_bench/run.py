@@ -1,20 +1,21 @@
 """Run: load -> fit -> predict -> score -> Result; one method, one seed."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
 import torch
-from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from meid_bench import ranks
+from meid_bench.alone import alone
 from meid_bench.cache import Cache
 from meid_bench.checkpoint import checkpoint_of
 from meid_bench.curve_file import curve_file
 from meid_bench.data import Examples, feature_bytes, load_examples
+from meid_bench.device import make_current
 from meid_bench.errors import MethodError, SettingError
 from meid_bench.execution import Execution, arithmetic, resolve_precision
 from meid_bench.explain import attention_diagnostics
@@ -67,6 +68,7 @@ def run(
         return ranks.from_first(load_result(plan.folder))
     if plan.grid:
         return _tried(plan, lambda trial: run(trial, device, log, execution, say))
+    make_current(device)
     bfloat16 = resolve_precision(execution.precision, device) == "bfloat16"
     processes = find_ranks().local_size if ranks.size() > 1 else execution.neighbours
     needed = feature_bytes(plan.benchmark, plan.store)
@@ -75,33 +77,11 @@ def run(
         say(f"Features: {cache.mode} ({cache.reason})")
         return _run(plan, device, log, execution, cache)
 
-    with _alone(plan), arithmetic(device, bfloat16, execution.deterministic):
+    lock: AbstractContextManager[None] = nullcontext()  # the first rank's will do
+    if ranks.rank() == 0:
+        lock = alone(plan.folder / LOCK, "run of the same settings")
+    with lock, arithmetic(device, bfloat16, execution.deterministic):
         return with_room(work, execution.cache, needed, device, processes)
-
-
-@contextmanager
-def _alone(plan: Plan) -> Iterator[None]:
-    """Hold the run's folder, so that no second process writes into it.
-
-    Raises:
-        SettingError: Another process holds it.
-    """
-    if ranks.rank() > 0:
-        yield
-        return
-    plan.folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(plan.folder / LOCK)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise SettingError(
-            f"Another process is at this very run ({plan.folder}); wait for it, or stop it"
-        ) from error
-    try:
-        yield
-    finally:
-        (plan.folder / LOCK).unlink(missing_ok=True)
-        lock.release()
 
 
 def _tried(plan: Plan, run_trial: Callable[[Plan], Result]) -> Result:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from meid_bench import ranks
 from meid_bench.batchnorm import normalise_over_ranks
 from meid_bench.checkpoint import Checkpoint, Progress, load_optimiser, optimiser_tensors
+from meid_bench.compiler import require_compiler
 from meid_bench.data import Examples, FrameRule
 from meid_bench.diagnostics import alarms, diagnose, setback
 from meid_bench.epoch import Stepper, seeded, train_epoch
@@ -121,6 +122,7 @@ def fit(training: Training) -> Fit:
     if ranks.size() > 1:
         normalise_over_ranks(method)
     if training.compile:
+        require_compiler(training.train.device)
         for module in method.children():
             module.compile()
     outcome, stage_number, epoch, optimiser = resume(training)

@@ -2,6 +2,7 @@
 
 import hashlib
 import http.server
+import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -73,6 +74,15 @@ def test_bfloat16_is_close_to_float32() -> None:
     features = [
         torch.from_numpy(encoder.encode(pictures(4, encoder.transform))).double()
         for encoder in (load_encoder("resnet50", "random:0", precision=p) for p in PRECISIONS)
+    ]
+    assert torch.cosine_similarity(*features).min() > 0.999
+
+
+@pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs a C++ compiler")
+def test_a_compiled_model_is_close_to_itself() -> None:
+    features = [
+        torch.from_numpy(encoder.encode(pictures(2, encoder.transform))).double()
+        for encoder in (load_encoder("resnet18", "random:0", compiled=c) for c in (False, True))
     ]
     assert torch.cosine_similarity(*features).min() > 0.999
 

@@ -1,5 +1,6 @@
 """fit(): the same numbers after a kill, in every cache mode, and nearly the same in bfloat16."""
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from torch import Tensor
 from meid_bench.checkpoint import Checkpoint
 from meid_bench.data import Examples, FrameRule, Streamed
 from meid_bench.epoch import Stepper, epoch_batches, seeded, training_mode
-from meid_bench.errors import DataError
+from meid_bench.errors import DataError, SettingError
 from meid_bench.method import Method
 from meid_bench.plugins import registered
 from meid_bench.results import CurvePoint
@@ -192,6 +193,27 @@ def test_bfloat16_loses_nearly_what_float32_loses(name: str) -> None:
     np.testing.assert_allclose(losses[True], losses[False], rtol=0.005)
     maps = {key: [point.val["overall"] for point in curve] for key, curve in curves.items()}
     np.testing.assert_allclose(maps[True], maps[False], atol=0.03)
+
+
+@pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs a C++ compiler")
+@pytest.mark.parametrize("bfloat16", [False, True])
+def test_compiled_modules_learn_the_same(bfloat16: bool) -> None:
+    """MEID with every module compiled, attention and batch normalisation in both stages."""
+    found = []
+    for compiled in (False, True):
+        method = build("meid", "nextvlad", epochs=2, milestones=(1,))
+        found.append(fit(training(method, compile=compiled, bfloat16=bfloat16)))
+        assert all(hasattr(m, "_compiled_call_impl") for m in method.children())
+        assert all((m._compiled_call_impl is not None) == compiled for m in method.children())
+    losses = [[point.loss for point in outcome.curve] for outcome in found]
+    np.testing.assert_allclose(*losses, rtol=0.01 if bfloat16 else 1e-4)
+    assert found[0].best.keys() == found[1].best.keys()
+
+
+def test_compiling_without_a_compiler_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(SettingError, match="C\\+\\+ compiler on a CPU, and there is no no-such"):
+        fit(training(build("plain"), compile=True))
 
 
 def test_the_losses_own_arithmetic_stays_in_float32() -> None:

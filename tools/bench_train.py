@@ -37,6 +37,7 @@ from tabulate import tabulate
 from meid_bench.aggregators import aggregator_maker, find_aggregator
 from meid_bench.annotation import Annotation
 from meid_bench.benchmark import Benchmark
+from meid_bench.cache import HOST_SHARE, free_host_memory, gigabytes
 from meid_bench.data import Examples, FrameRule, load_examples
 from meid_bench.device import choose_device, describe
 from meid_bench.epoch import Stepper, epoch_batches, seeded, train_epoch, training_mode
@@ -254,6 +255,13 @@ def measure_memory(size: Size, folder: Path, cache: str, device: torch.device) -
     return float(json.loads(done.stdout))
 
 
+def _peak(size: Size, folder: Path, cache: str, device: torch.device) -> str:
+    needed = 2 * size.videos * size.frames * size.width
+    if cache == "host" and needed > HOST_SHARE * free_host_memory():
+        return f"{gigabytes(needed)} do not fit"
+    return f"{measure_memory(size, folder, cache, device):.0f}"
+
+
 def peak(size: Size, folder: Path, cache: str, device: torch.device) -> float:
     """What `measure_memory` asks of its process."""
     benchmark, store = made_up(size), FeatureStore(folder)
@@ -317,11 +325,8 @@ def _report(size: Size, root: Path, device: torch.device, rounds: int, bfloat16:
     tenfold = Size(**{**vars(size), "videos": TENFOLD * size.videos})
     write_features(tenfold, root / "tenfold", None)
     modes = ["host", "stream"] if device.type == "cpu" else ["device", "host", "stream"]
-    table = [
-        [mode, *(f"{measure_memory(s, f, mode, device):.0f}" for s, f in
-                 ((size, root / "store"), (tenfold, root / "tenfold")))]
-        for mode in modes
-    ]  # fmt: skip
+    stores = ((size, root / "store"), (tenfold, root / "tenfold"))
+    table = [[mode, *(_peak(s, f, mode, device) for s, f in stores)] for mode in modes]
     heads = ["cache", f"peak MB, {size.videos} videos", f"{tenfold.videos} videos"]
     click.echo("\n" + tabulate(table, heads))
 
