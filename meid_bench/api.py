@@ -6,12 +6,12 @@ docs/results.md has an example of each.
 """
 
 from meid_bench.benchmark import load_benchmark
-from meid_bench.compare import compare
+from meid_bench.board.compare import compare
+from meid_bench.board.submission import evaluate
 from meid_bench.features import FeatureStore
+from meid_bench.inspecting.trained_run import load_run
 from meid_bench.leaderboard import leaderboard, load_board
 from meid_bench.report import write_report
-from meid_bench.submission import evaluate
-from meid_bench.trained_run import load_run
 
 __all__ = [
     "FeatureStore",

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from meid_bench import __version__
 from meid_bench.alone import alone
-from meid_bench.assemble import assemble
 from meid_bench.benchmark import Benchmark, save_benchmark
-from meid_bench.build_manifest import (
+from meid_bench.building.assemble import assemble
+from meid_bench.building.build_manifest import (
     FILE,
     SCHEMA,
     BuildManifest,
@@ -19,16 +19,16 @@ from meid_bench.build_manifest import (
     load_manifest,
     save_manifest,
 )
+from meid_bench.building.labelcsv import FRACTIONS, own_benchmark
+from meid_bench.building.source import Source, annotation_files
+from meid_bench.building.spec import check_name, find_spec, load_spec, packaged_specs
+from meid_bench.building.video_source import Gathered, Mode, Transfer, gather_videos, record_videos
 from meid_bench.disk import named_when_full
 from meid_bench.download import verify
 from meid_bench.errors import DataError, SettingError
-from meid_bench.labelcsv import FRACTIONS, own_benchmark
 from meid_bench.longtail import Bins
-from meid_bench.npy_store import Registered, npy_folders, register_npy
 from meid_bench.paths import benchmark_dir
-from meid_bench.source import Source, annotation_files
-from meid_bench.spec import check_name, find_spec, load_spec, packaged_specs
-from meid_bench.video_source import Gathered, Mode, Transfer, gather_videos, record_videos
+from meid_bench.stores.npy_store import Registered, npy_folders, register_npy
 
 # One build at a time in a data root: two would fetch the same files into one another.
 LOCK = ".build.lock"

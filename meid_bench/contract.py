@@ -12,11 +12,11 @@ from torch import Tensor
 
 from meid_bench.aggregators import aggregator_maker, find_aggregator
 from meid_bench.config import changed
-from meid_bench.epoch import select_trainable, training_mode
 from meid_bench.errors import MeidBenchError, MethodError
 from meid_bench.method import Batch, Method, MethodConfig, Stage
 from meid_bench.sampling import EpochSampler
 from meid_bench.toytask import CLASSES, TASK, toy_features, toy_labels
+from meid_bench.training.epoch import select_trainable, training_mode
 
 VIDEOS = 48
 STEPS = 30

@@ -12,7 +12,7 @@ from meid_bench.benchmark import Benchmark
 from meid_bench.errors import DataError
 from meid_bench.features import FeatureSource
 from meid_bench.method import Batch
-from meid_bench.readahead import read_ahead
+from meid_bench.training.readahead import read_ahead
 
 READ_AT_ONCE = 64  # videos, a shard's worth
 

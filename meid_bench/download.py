@@ -7,12 +7,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from meid_bench.build_manifest import Found
+from meid_bench.archives.remote import ChangedError, NoRangesError, Remote, Version
+from meid_bench.building.build_manifest import Found
 from meid_bench.disk import check_space, named_when_full
 from meid_bench.errors import DataError
 from meid_bench.paths import write_text
 from meid_bench.progress import Progress
-from meid_bench.remote import ChangedError, NoRangesError, Remote, Version
 from meid_bench.schema import decode
 
 BLOCK = 1 << 16

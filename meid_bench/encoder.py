@@ -13,11 +13,10 @@ from torch import nn
 from torch.fx.experimental.optimization import fuse
 from torchvision import models
 
-from meid_bench.compiler import require_compiler
 from meid_bench.errors import SettingError, unknown
-from meid_bench.transform import Transform
-from meid_bench.tsm import SEGMENT
-from meid_bench.weights import (
+from meid_bench.extraction.transform import Transform
+from meid_bench.extraction.tsm import SEGMENT
+from meid_bench.extraction.weights import (
     DEFAULT,
     TSM,
     download,
@@ -29,6 +28,7 @@ from meid_bench.weights import (
     tensors_sha256,
     torchvision_weights,
 )
+from meid_bench.training.compiler import require_compiler
 
 PRECISIONS = ("float32", "bfloat16")
 # Measured: on a processor, more frames at once only push each other out of its caches.

@@ -12,14 +12,22 @@ import torch.distributed as dist
 import torchvision
 
 from meid_bench import __version__
-from meid_bench.account import Account, UnfinishedError, take_account
 from meid_bench.alone import alone
 from meid_bench.benchmark import Benchmark
-from meid_bench.build_manifest import load_manifest as load_build_manifest
+from meid_bench.building.build_manifest import load_manifest as load_build_manifest
 from meid_bench.device import describe, device_of_rank
 from meid_bench.encoder import Encoder, load_encoder
 from meid_bench.errors import DataError, MeidBenchError, SettingError
-from meid_bench.feature_manifest import (
+from meid_bench.extraction.pipeline import Share, extract_share
+from meid_bench.extraction.plan import ShardPlan, plan_shards, share
+from meid_bench.extraction.pool import prepare_workers
+from meid_bench.extraction.processes import run_on_devices
+from meid_bench.extraction.videofolder import find_videos
+from meid_bench.extraction.weights import DEFAULT
+from meid_bench.paths import features_dir
+from meid_bench.ranks import Ranks, find_ranks, from_first, joined
+from meid_bench.stores.account import Account, UnfinishedError, take_account
+from meid_bench.stores.feature_manifest import (
     FILE,
     Recipe,
     feature_manifest,
@@ -28,15 +36,7 @@ from meid_bench.feature_manifest import (
     save_manifest,
     store_name,
 )
-from meid_bench.paths import features_dir
-from meid_bench.pipeline import Share, extract_share
-from meid_bench.plan import ShardPlan, plan_shards, share
-from meid_bench.pool import prepare_workers
-from meid_bench.processes import run_on_devices
-from meid_bench.ranks import Ranks, find_ranks, from_first, joined
 from meid_bench.video import decoder_version
-from meid_bench.videofolder import find_videos
-from meid_bench.weights import DEFAULT
 
 # One rank may take hours longer than another; a dead one is noticed by its closed connection.
 PATIENCE = timedelta(days=30)

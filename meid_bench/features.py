@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from meid_bench.benchmark import Benchmark
 from meid_bench.errors import DataError, SettingError, unknown
-from meid_bench.failures import Failure, load_failures
-from meid_bench.feature_manifest import FILE, load_manifest
 from meid_bench.paths import features_dir
-from meid_bench.shard import PATTERN, OpenShard, shard_ids, unreadable
+from meid_bench.stores.failures import Failure, load_failures
+from meid_bench.stores.feature_manifest import FILE, load_manifest
+from meid_bench.stores.shard import PATTERN, OpenShard, shard_ids, unreadable
 
 # Open files are limited (often to 1,024); VideoLT has 4,003 shards.
 OPEN_SHARDS = 128

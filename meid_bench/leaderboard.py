@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from meid_bench.benchmark import Benchmark, load_benchmark
 from meid_bench.metrics import MEASURES, chance, group_means
 from meid_bench.paths import home, runs_dir
-from meid_bench.rescore import rescore as recompute
 from meid_bench.results import Features, Result, read_records
+from meid_bench.running.rescore import rescore as recompute
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -196,7 +196,7 @@ def leaderboard(dataset: str = "charadeslt", root: Path | None = None) -> "pd.Da
     Raises:
         MeidBenchError: The benchmark has not been built.
     """
-    from meid_bench.board_format import board_frame
+    from meid_bench.board.board_format import board_frame
 
     return board_frame(load_board(dataset, root))
 

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import numpy as np
 
+from meid_bench.building.spec import FILE, load_spec
 from meid_bench.download import file_sha256
 from meid_bench.errors import SettingError
 from meid_bench.paths import atomic, write_text
 from meid_bench.progress import Progress
 from meid_bench.scenery import ACTIONS, ROOMS, SLOTS, Colour, Happening, encode, render
-from meid_bench.spec import FILE, load_spec
 
 NAME = "demo"
 SECONDS = 4.0

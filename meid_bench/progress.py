@@ -77,7 +77,8 @@ class Progress:
             self._note = note
             self._bar.set_postfix_str(note, refresh=False)
         self._bar.update(amount)
-        if not self._terminal and time.monotonic() - self._last >= self._every:
+        due = time.monotonic() - self._last >= self._every
+        if not self._terminal and due and self._bar.n != self._bar.total:  # the end has its own
             self._print_line()
 
     def write(self, line: str) -> None:

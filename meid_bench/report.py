@@ -12,16 +12,24 @@ from bokeh.resources import Resources
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from meid_bench import __version__, report_plots
+from meid_bench import __version__
 from meid_bench.benchmark import FILE, Benchmark, load_benchmark
-from meid_bench.board_format import where_published
-from meid_bench.compare import mark_ties
+from meid_bench.board import report_plots
+from meid_bench.board.board_format import where_published
+from meid_bench.board.compare import mark_ties
+from meid_bench.board.published import PublishedRow, caution, published_results
+from meid_bench.board.report_rows import (
+    cells,
+    match_published,
+    mean_ap,
+    row_labels,
+    run_facts,
+    run_title,
+)
 from meid_bench.errors import DataError
 from meid_bench.leaderboard import Board, make_board
 from meid_bench.metrics import MEASURES
 from meid_bench.paths import benchmark_dir, home, package_file, runs_dir, write_text
-from meid_bench.published import PublishedRow, caution, published_results
-from meid_bench.report_rows import cells, match_published, mean_ap, row_labels, run_facts, run_title
 from meid_bench.results import CurvePoint, read_curve, read_records
 
 # All pictures of one page together; Bokeh itself takes 1.3 MB of the 5.

@@ -11,22 +11,13 @@ from numpy.typing import NDArray
 
 from meid_bench import ranks
 from meid_bench.alone import alone
-from meid_bench.cache import Cache
-from meid_bench.checkpoint import checkpoint_of
-from meid_bench.curve_file import curve_file
 from meid_bench.data import Examples, feature_bytes, load_examples
 from meid_bench.device import make_current
 from meid_bench.errors import MethodError, SettingError
-from meid_bench.execution import Execution, arithmetic, resolve_precision
-from meid_bench.explain import attention_diagnostics
-from meid_bench.feature_manifest import save_manifest
+from meid_bench.inspecting.explain import attention_diagnostics
 from meid_bench.method import Method
 from meid_bench.metrics import evaluate_scores
-from meid_bench.model import build_method, save_model
-from meid_bench.predict import predict
 from meid_bench.ranks import find_ranks
-from meid_bench.record import Scored, environment, parameter_count, record_of
-from meid_bench.request import Plan
 from meid_bench.results import (
     CurvePoint,
     Result,
@@ -34,9 +25,18 @@ from meid_bench.results import (
     save_result,
     save_scores,
 )
-from meid_bench.room import fitting_batch, no_room, with_room
+from meid_bench.running.record import Scored, environment, parameter_count, record_of
+from meid_bench.running.request import Plan
+from meid_bench.running.trials import best_trial
+from meid_bench.stores.feature_manifest import save_manifest
 from meid_bench.train import Fit, Training, fit, point_scores
-from meid_bench.trials import best_trial
+from meid_bench.training.cache import Cache
+from meid_bench.training.checkpoint import checkpoint_of
+from meid_bench.training.curve_file import curve_file
+from meid_bench.training.execution import Execution, arithmetic, resolve_precision
+from meid_bench.training.model import build_method, save_model
+from meid_bench.training.predict import predict
+from meid_bench.training.room import fitting_batch, no_room, with_room
 
 LOCK = ".lock"  # held while a run is trained; the system lets go of a killed process's
 

@@ -9,17 +9,17 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from meid_bench import ranks
-from meid_bench.batchnorm import normalise_over_ranks
-from meid_bench.checkpoint import Checkpoint, Progress, load_optimiser, optimiser_tensors
-from meid_bench.compiler import require_compiler
 from meid_bench.data import Examples, FrameRule
-from meid_bench.diagnostics import alarms, diagnose, setback
-from meid_bench.epoch import Stepper, seeded, train_epoch
 from meid_bench.method import Method, Stage, require
 from meid_bench.metrics import average_precision, group_means
-from meid_bench.predict import predict
 from meid_bench.results import CurvePoint, StageResult
 from meid_bench.sampling import EpochSampler
+from meid_bench.training.batchnorm import normalise_over_ranks
+from meid_bench.training.checkpoint import Checkpoint, Progress, load_optimiser, optimiser_tensors
+from meid_bench.training.compiler import require_compiler
+from meid_bench.training.diagnostics import alarms, diagnose, setback
+from meid_bench.training.epoch import Stepper, seeded, train_epoch
+from meid_bench.training.predict import predict
 
 State = dict[str, Tensor]
 

@@ -84,15 +84,15 @@ def decode_video(
         DataError: The video cannot be read; the message is the reason alone.
     """
     if decoder == "pyav":
-        from meid_bench.pyav_decoder import decode
+        from meid_bench.extraction.pyav_decoder import decode
 
         return decode(path, wanted, keep, sequential=sequential)
     if decoder == "decord":
-        from meid_bench.other_decoders import decode_decord
+        from meid_bench.extraction.other_decoders import decode_decord
 
         return decode_decord(path, wanted, keep)
     if decoder == "torchcodec":
-        from meid_bench.other_decoders import decode_torchcodec
+        from meid_bench.extraction.other_decoders import decode_torchcodec
 
         return decode_torchcodec(path, wanted, keep)
     raise unknown("decoder", decoder, DECODERS)
@@ -111,7 +111,7 @@ def decoder_version(decoder: str) -> str:
         return f"av {av.__version__}, libavcodec {codec}"
     if decoder not in DECODERS:
         raise unknown("decoder", decoder, DECODERS)
-    from meid_bench import other_decoders
+    from meid_bench.extraction import other_decoders
 
     try:
         return other_decoders.version(decoder)

@@ -7,8 +7,9 @@ import os
 import signal
 from typing import Any
 
-from meid_bench import pipeline, store
 from meid_bench.cli.main import main
+from meid_bench.extraction import pipeline
+from meid_bench.stores import store
 from tests.extraction import VIDEOS_PER_SHARD
 
 

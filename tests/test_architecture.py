@@ -20,7 +20,8 @@ BELOW = {
 }
 # All of the toolkit that a method needs, and so all that a method may lean on.
 FOR_METHODS = {"method", "aggregators", "losses", "sampling", "metrics", "errors"}
-PURE = {"metrics", "longtail", "losses", "split", "swap", "heldout", "targets", "bootstrap"}
+PURE = {"metrics", "longtail", "losses", "split", "board.bootstrap"}
+PURE |= {f"building.{name}" for name in ("swap", "heldout", "stratify", "targets")}
 IMPURE = {"os", "io", "sys", "pathlib", "shutil", "tempfile", "json", "csv", "logging", "random"}
 IMPURE |= {"click", "h5py", "pandas", "requests", "tqdm"}
 HEAVY = {"torch", "torchvision", "h5py", "pandas", "av", "decord", "bokeh", "matplotlib", "sklearn"}
@@ -75,7 +76,7 @@ def reachable(module: str, at_load: bool = False) -> frozenset[str]:
 
 
 def own(*names: str) -> set[str]:
-    """Modules of the toolkit by the name of their file."""
+    """Modules of the toolkit by their names within it."""
     return {f"meid_bench.{name}" for name in names}
 
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from meid_bench import archive as archives
-from meid_bench.archive import DamagedError
+from meid_bench.archives import archive as archives
+from meid_bench.archives.archive import DamagedError
+from meid_bench.archives.opener import open_archive
 from meid_bench.errors import DataError
-from meid_bench.opener import open_archive
 from tests.made_release import write_tar, write_zip
 
 FILES = {"a/one.mp4": b"1" * 3000, "a/two.mp4": bytes(range(256)) * 20}

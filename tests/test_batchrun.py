@@ -8,14 +8,14 @@ import torch
 from click.testing import CliRunner
 from torch import Tensor
 
-from meid_bench.batchrun import expand, failures, run_many
 from meid_bench.cli.main import cli
 from meid_bench.errors import SettingError
 from meid_bench.method import AggregatorMethod, Batch, Stage
 from meid_bench.plugins import registered
-from meid_bench.request import Plan, Request
 from meid_bench.results import Result
 from meid_bench.run import run
+from meid_bench.running.batchrun import expand, failures, run_many
+from meid_bench.running.request import Plan, Request
 from tests.toy import write_toy
 
 SHORT = {"epochs": "2", "milestones": "1", "batch": "16"}

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score
 
-from meid_bench import bootstrap
-from meid_bench.bootstrap import draw_weights, holm, intervals, resample, weighted_ap
+from meid_bench.board import bootstrap
+from meid_bench.board.bootstrap import draw_weights, holm, intervals, resample, weighted_ap
 
 GROUPS = {"head": np.array([0, 1]), "medium": np.array([2]), "tail": np.array([3])}
 

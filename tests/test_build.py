@@ -15,13 +15,14 @@ import pytest
 from click.testing import CliRunner, Result
 from filelock import FileLock
 
-from meid_bench import disk, opener, remote, unpack
+from meid_bench import disk
+from meid_bench.archives import opener, remote, unpack
 from meid_bench.benchmark import load_benchmark
 from meid_bench.build import BuildResult, build
-from meid_bench.build_manifest import load_manifest
+from meid_bench.building.build_manifest import load_manifest
 from meid_bench.cli.main import cli
 from meid_bench.errors import DataError, SettingError
-from meid_bench.videofolder import find_videos
+from meid_bench.extraction.videofolder import find_videos
 from tests.file_server import FileServer, Shelf
 from tests.made_release import Release, made_release, write_tar, write_zip
 
@@ -459,7 +460,7 @@ def test_a_root_that_cannot_be_written_is_a_sentence(world: World) -> None:
 
 
 def test_a_killed_build_is_gone_on_with(world: World) -> None:
-    code = "from meid_bench import opener; opener.TAIL = 3000; "
+    code = "from meid_bench.archives import opener; opener.TAIL = 3000; "
     code += "from meid_bench.cli.main import cli; cli()"
     arguments = [sys.executable, "-c", code, "build", str(world.release.spec)]
     arguments += ["--root", str(world.root)]

@@ -7,13 +7,13 @@ import pytest
 import torch
 from torch import Tensor
 
-import meid_bench.cache
-from meid_bench.cache import Cache, choose_cache, free_host_memory
+import meid_bench.training.cache
 from meid_bench.data import Streamed, in_parts, load_examples
 from meid_bench.errors import SettingError
 from meid_bench.features import FeatureStore, find_store
-from meid_bench.readahead import read_ahead
-from meid_bench.room import fitting_batch, no_room, with_room
+from meid_bench.training.cache import Cache, choose_cache, free_host_memory
+from meid_bench.training.readahead import read_ahead
+from meid_bench.training.room import fitting_batch, no_room, with_room
 from tests.small_methods import toy_method
 from tests.toy import toy_examples, write_toy
 
@@ -24,7 +24,7 @@ GB = 10**9
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """100 GB of main memory and 80 GB on a GPU are free."""
-    monkeypatch.setattr(meid_bench.cache, "free_host_memory", lambda: 100 * GB)
+    monkeypatch.setattr(meid_bench.training.cache, "free_host_memory", lambda: 100 * GB)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (80 * GB, 80 * GB))
 
 

@@ -2,9 +2,9 @@
 
 import shlex
 
-from meid_bench.command import repeat_command
 from meid_bench.plugins import find_method
-from meid_bench.request import resolve
+from meid_bench.running.command import repeat_command
+from meid_bench.running.request import resolve
 from tests.made_records import make_result
 
 

@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from meid_bench import compare as module
-from meid_bench.board_format import format_comparison
-from meid_bench.compare import TIED, cluster_videos, compare, find_row, full_name, mark_ties
+from meid_bench.board import compare as module
+from meid_bench.board.board_format import format_comparison
+from meid_bench.board.compare import TIED, cluster_videos, compare, find_row, full_name, mark_ties
 from meid_bench.errors import DataError, SettingError
 from meid_bench.leaderboard import make_board
 from meid_bench.metrics import evaluate_scores

@@ -5,8 +5,8 @@ import pytest
 import torch
 from sklearn.metrics import average_precision_score
 
-from meid_bench.device_ap import device_average_precision
 from meid_bench.metrics import average_precision
+from meid_bench.training.device_ap import device_average_precision
 
 
 @pytest.mark.parametrize("levels", [3, 50, None], ids=["many ties", "some ties", "no ties"])

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from meid_bench import disk, download, remote
+from meid_bench import disk, download
+from meid_bench.archives import remote
 from meid_bench.errors import DataError
 from tests.file_server import FileServer, Shelf
 

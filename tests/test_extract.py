@@ -17,14 +17,14 @@ import torch
 from click.testing import CliRunner
 from filelock import FileLock
 
-from meid_bench.account import UnfinishedError
 from meid_bench.cli.main import cli
 from meid_bench.encoder import Encoder, load_encoder
 from meid_bench.errors import DataError, MeidBenchError, SettingError
 from meid_bench.extract import extract
-from meid_bench.feature_manifest import FILE
 from meid_bench.features import FeatureStore
-from meid_bench.shard import write_error
+from meid_bench.stores.account import UnfinishedError
+from meid_bench.stores.feature_manifest import FILE
+from meid_bench.stores.shard import write_error
 from meid_bench.video import decode_video
 from tests.extraction import (
     CPU,
@@ -161,7 +161,7 @@ def test_vanished_videos_are_nobodys_failure(
 ) -> None:
     ids = small_videos(tmp_path, 8)
     benchmark = small_benchmark(tmp_path, ids)
-    from meid_bench import pipeline
+    from meid_bench.extraction import pipeline
 
     take, seen = pipeline._take, []
 

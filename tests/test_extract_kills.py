@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from meid_bench.benchmark import Benchmark, load_benchmark
-from meid_bench.shard import PATTERN
+from meid_bench.stores.shard import PATTERN
 from tests import killing
 from tests.extraction import NAME, contents, run_small, small_benchmark, small_videos
 
@@ -52,7 +52,7 @@ def quick_starts() -> None:
     """A fork server that has imported all that a run needs: each one starts in a moment."""
     forkserver._forkserver._stop()  # type: ignore[attr-defined]
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.killing", "meid_bench.decode_worker"])
+    context.set_forkserver_preload(["tests.killing", "meid_bench.extraction.decode_worker"])
     process = context.Process(target=int)
     process.start()
     process.join()
@@ -64,7 +64,7 @@ def undisturbed(quick_starts: None, tmp_path_factory: pytest.TempPathFactory) ->
     ids = small_videos(root, VIDEOS)
     (root / "videos" / f"{ids[4]}.mp4").write_text("broken")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("meid_bench.store.VIDEOS_PER_SHARD", 3)
+        patch.setattr("meid_bench.stores.store.VIDEOS_PER_SHARD", 3)
         account = run_small(small_benchmark(root, ids), root)
     return Undisturbed(root, contents(account.folder), list(account.failed))
 

@@ -15,13 +15,13 @@ import pytest
 
 from meid_bench.benchmark import Benchmark
 from meid_bench.errors import DataError, SettingError
-from meid_bench.failures import Failure, load_failures, update_failures
-from meid_bench.feature_manifest import FILE, Recipe, feature_manifest, store_name
 from meid_bench.features import FeatureStore, find_store
 from meid_bench.paths import features_dir
-from meid_bench.shard import VideoFeatures, read_shard, shard_path, write_shard
-from meid_bench.spool import Spool
-from meid_bench.store import shards, write_store
+from meid_bench.stores.failures import Failure, load_failures, update_failures
+from meid_bench.stores.feature_manifest import FILE, Recipe, feature_manifest, store_name
+from meid_bench.stores.shard import VideoFeatures, read_shard, shard_path, write_shard
+from meid_bench.stores.spool import Spool
+from meid_bench.stores.store import shards, write_store
 from tests.toy import FRAMES, WIDTH, toy_benchmark
 
 RECIPE = Recipe("toy", "0" * 64, "none", FRAMES, WIDTH, "none", "0", "float32", "none")

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from meid_bench.benchmark import SPLITS
+from meid_bench.building.labelcsv import own_benchmark, read_labels
 from meid_bench.errors import DataError
-from meid_bench.labelcsv import own_benchmark, read_labels
 from meid_bench.longtail import Bins
 
 

@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from meid_bench.benchmark import save_benchmark
-from meid_bench.board_format import board_frame, format_board
+from meid_bench.board.board_format import board_frame, format_board
 from meid_bench.cli.main import cli
 from meid_bench.leaderboard import leaderboard, make_board
 from meid_bench.metrics import average_precision, evaluate_scores

@@ -6,9 +6,9 @@ import math
 import numpy as np
 import pytest
 
-from meid_bench import table1
+from meid_bench.building import table1
+from meid_bench.building.table1 import compare
 from meid_bench.longtail import Bins, Statistics, class_counts, imbalance_ratio, statistics
-from meid_bench.table1 import compare
 
 
 def test_bins_are_half_open() -> None:

@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from meid_bench.benchmark import SPLITS
-from meid_bench.spec import find_spec
+from meid_bench.building.spec import find_spec
 from tests.test_split import CLASSES, POOLS, SMALL
 from tools.make_splits import main
 

@@ -13,13 +13,13 @@ from meid.distillation import Necks
 from meid.method import MEID, MEIDConfig
 from meid_bench.contract import step_losses
 from meid_bench.device import choose_device
-from meid_bench.diagnostics import alarms, setback
-from meid_bench.epoch import select_trainable, training_mode
 from meid_bench.errors import SettingError
 from meid_bench.method import Batch, Stage
-from meid_bench.request import Request, plan
 from meid_bench.results import StageResult, read_curve
 from meid_bench.run import run
+from meid_bench.running.request import Request, plan
+from meid_bench.training.diagnostics import alarms, setback
+from meid_bench.training.epoch import select_trainable, training_mode
 from tests.small_methods import toy_method
 from tests.toy import CLASSES, FRAMES, TASK, toy_examples, write_toy
 

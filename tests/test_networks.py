@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from meid_bench.annotation import Annotation
-from meid_bench.request import Request, plan
 from meid_bench.results import load_scores
 from meid_bench.run import run
+from meid_bench.running.request import Request, plan
 from tests.test_contract import NINE
 from tests.toy import toy_benchmark, toy_features, write_features, write_toy
 

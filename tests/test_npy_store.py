@@ -15,8 +15,8 @@ from meid_bench.benchmark import Benchmark, load_benchmark
 from meid_bench.build import BuildResult, build
 from meid_bench.cli.main import cli
 from meid_bench.errors import DataError
-from meid_bench.failures import load_failures
-from meid_bench.npy_store import NpyStore, npy_folders, open_store, register_npy
+from meid_bench.stores.failures import load_failures
+from meid_bench.stores.npy_store import NpyStore, npy_folders, open_store, register_npy
 from tests.made_release import spec_data, write_zip
 
 T, D = 6, 5

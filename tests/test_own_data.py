@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from meid_bench.benchmark import SPLITS, load_benchmark
 from meid_bench.build import build_own
-from meid_bench.build_manifest import load_manifest
+from meid_bench.building.build_manifest import load_manifest
 from meid_bench.cli.main import cli
 from meid_bench.errors import DataError, SettingError
 from meid_bench.longtail import Bins

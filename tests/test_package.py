@@ -100,7 +100,7 @@ def test_an_unpacked_wheel_finds_its_own_files(wheel: ZipFile, tmp_path: Path) -
     wheel.extractall(tmp_path / "site")
     code = (
         "from meid_bench.paths import packaged_splits as splits\n"
-        "from meid_bench.spec import packaged_specs\n"
+        "from meid_bench.building.spec import packaged_specs\n"
         "print(splits(), 'charadeslt' in packaged_specs())"
     )
     said = run_python("-c", code, cwd=tmp_path, path=tmp_path / "site")

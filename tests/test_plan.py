@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from meid_bench.plan import ShardPlan, durations, plan_shards, share
-from meid_bench.shard import shard_path, write_shard
+from meid_bench.extraction.plan import ShardPlan, durations, plan_shards, share
+from meid_bench.stores.shard import shard_path, write_shard
 from tests.extraction import small_benchmark
 from tests.test_features import video
 

@@ -9,14 +9,14 @@ import torch
 from numpy.typing import NDArray
 
 from meid_bench.annotation import Annotation
-from meid_bench.batchrun import expand, run_many
 from meid_bench.benchmark import Benchmark, load_benchmark
 from meid_bench.features import FeatureStore, find_store
 from meid_bench.longtail import Bins
-from meid_bench.model import load_model
-from meid_bench.request import Request
 from meid_bench.results import Result
 from meid_bench.run import run
+from meid_bench.running.batchrun import expand, run_many
+from meid_bench.running.request import Request
+from meid_bench.training.model import load_model
 from tests.test_contract import NINE
 from tests.toy import write_features
 

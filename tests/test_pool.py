@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from meid_bench.decode_worker import DecodeSettings, DecodeTask
-from meid_bench.pool import DecodePool, Outcome
-from meid_bench.transform import Transform
+from meid_bench.extraction.decode_worker import DecodeSettings, DecodeTask
+from meid_bench.extraction.pool import DecodePool, Outcome
+from meid_bench.extraction.transform import Transform
 from meid_bench.video import DecodedFrames
 
 T = 2

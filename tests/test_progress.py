@@ -20,7 +20,8 @@ def test_plain_lines_where_there_is_no_terminal() -> None:
     lines = out.getvalue().splitlines()
     assert re.fullmatch(r"extract: 1/4 videos, \S+ videos/s, [\d:?]+ left, 9 frames/s", lines[0])
     assert lines[1] == "a line of its own"
-    assert lines[-1].startswith("extract: 4/4 videos, ")
+    assert lines[2].startswith("extract: 4/4 videos, ")
+    assert len(lines) == 3
     assert "\r" not in out.getvalue()
 
 

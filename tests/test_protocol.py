@@ -14,12 +14,12 @@ from meid_bench.contract import Subject
 from meid_bench.errors import SettingError
 from meid_bench.leaderboard import load_board
 from meid_bench.method import AggregatorMethod, Batch, MethodConfig, Stage, in_epochs
-from meid_bench.model import load_model
 from meid_bench.plugins import find_method
-from meid_bench.protocol import EQUAL_EPOCHS, GRID, equalised, scaled
-from meid_bench.request import Request, plan, resolve
 from meid_bench.results import RECORD, load_result, load_scores, read_curve
 from meid_bench.run import run
+from meid_bench.running.protocol import EQUAL_EPOCHS, GRID, equalised, scaled
+from meid_bench.running.request import Request, plan, resolve
+from meid_bench.training.model import load_model
 from tests.test_contract import NINE
 from tests.toy import write_toy
 

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from meid_bench import published
-from meid_bench.errors import SettingError
-from meid_bench.published import (
+from meid_bench.board import published
+from meid_bench.board.published import (
     caution,
     published_results,
     published_rows,
     published_statistics,
 )
+from meid_bench.errors import SettingError
 
 PAPER = Path(__file__).resolve().parents[2] / "shared" / "paper" / "published_results.json"
 

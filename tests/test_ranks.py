@@ -12,17 +12,17 @@ import pytest
 import torch
 from torch import nn
 
-from meid_bench.batchnorm import RankBatchNorm, normalise_over_ranks
 from meid_bench.errors import MethodError, SettingError
-from meid_bench.execution import Execution
 from meid_bench.method import Batch
-from meid_bench.model import MODEL, WEIGHTS
 from meid_bench.plugins import registered
 from meid_bench.ranks import Ranks, find_ranks, gathered, joined, share, shares, summed
-from meid_bench.request import Request, plan
 from meid_bench.results import CURVE, RECORD, SCORES
 from meid_bench.run import run
+from meid_bench.running.request import Request, plan
 from meid_bench.train import RunnerConfig, Training, fit, point_scores
+from meid_bench.training.batchnorm import RankBatchNorm, normalise_over_ranks
+from meid_bench.training.execution import Execution
+from meid_bench.training.model import MODEL, WEIGHTS
 from tests.small_methods import toy_method
 from tests.toy import BINS, TASK, toy_examples, write_toy
 

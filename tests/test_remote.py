@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from meid_bench import remote, tarindex
+from meid_bench.archives import remote, tarindex
+from meid_bench.archives.opener import RemoteArchive
+from meid_bench.archives.rangefile import RangeFile
+from meid_bench.archives.remote import ChangedError, NoRangesError, Remote
 from meid_bench.errors import DataError
-from meid_bench.opener import RemoteArchive
-from meid_bench.rangefile import RangeFile
-from meid_bench.remote import ChangedError, NoRangesError, Remote
 from tests.file_server import FileServer, Shelf
 from tests.made_release import write_tar, write_zip
 

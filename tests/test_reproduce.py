@@ -9,13 +9,13 @@ import pytest
 from click.testing import CliRunner, Result
 
 from meid_bench.benchmark import Benchmark
+from meid_bench.board.published import published_rows
 from meid_bench.cli.main import cli
 from meid_bench.errors import SettingError
-from meid_bench.papertable import TABLES, table_blocks
 from meid_bench.plugins import find_method
-from meid_bench.published import published_rows
-from meid_bench.reproduce import Reproduced, Wish, available, stability, wanted_blocks
-from meid_bench.request import resolve
+from meid_bench.running.papertable import TABLES, table_blocks
+from meid_bench.running.reproduce import Reproduced, Wish, available, stability, wanted_blocks
+from meid_bench.running.request import resolve
 from tests.toy import toy_benchmark, toy_features, write_features
 
 ONE = ["--seeds", "0", "--set", "epochs=1", "--set", "milestones=", "--set", "batch=16"]

@@ -12,13 +12,13 @@ import pytest
 import torch
 from filelock import FileLock
 
-from meid_bench.checkpoint import FILE, checkpoint_of
 from meid_bench.errors import DataError, SettingError
-from meid_bench.execution import Execution
-from meid_bench.model import MODEL, WEIGHTS
-from meid_bench.request import Plan, Request, plan
 from meid_bench.results import CURVE, RECORD, SCORES, CurvePoint, Result, load_scores, read_curve
 from meid_bench.run import LOCK, run
+from meid_bench.running.request import Plan, Request, plan
+from meid_bench.training.checkpoint import FILE, checkpoint_of
+from meid_bench.training.execution import Execution
+from meid_bench.training.model import MODEL, WEIGHTS
 from tests.toy import write_toy
 
 CPU = torch.device("cpu")

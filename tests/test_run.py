@@ -13,11 +13,11 @@ from meid_bench.cli.main import cli
 from meid_bench.errors import DataError, MeidBenchError, MethodError, SettingError
 from meid_bench.method import Batch, Method, Stage
 from meid_bench.metrics import evaluate_scores
-from meid_bench.model import load_model
 from meid_bench.paths import benchmark_dir
-from meid_bench.request import Plan, Request, plan
 from meid_bench.results import CURVE, RECORD, Result, load_result, load_scores, read_curve
 from meid_bench.run import run
+from meid_bench.running.request import Plan, Request, plan
+from meid_bench.training.model import load_model
 from tests.toy import CLASSES, write_toy
 
 CPU = torch.device("cpu")

@@ -8,16 +8,16 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from meid_bench.batchrun import expand, run_many
 from meid_bench.cli.main import cli
 from meid_bench.cores import cores
 from meid_bench.errors import SettingError
-from meid_bench.execution import Execution
 from meid_bench.method import AggregatorMethod, Batch, Stage
-from meid_bench.request import Request
 from meid_bench.results import load_result
 from meid_bench.run import run
-from meid_bench.schedule import part_of, run_on_devices
+from meid_bench.running.batchrun import expand, run_many
+from meid_bench.running.request import Request
+from meid_bench.running.schedule import part_of, run_on_devices
+from meid_bench.training.execution import Execution
 from tests.toy import write_toy
 
 CPU = torch.device("cpu")

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from meid_bench.building.spec import FILE, filename, find_spec, load_spec, packaged_specs
 from meid_bench.errors import DataError, SettingError
-from meid_bench.spec import FILE, filename, find_spec, load_spec, packaged_specs
 from tests.made_release import Release, made_release
 
 

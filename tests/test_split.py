@@ -11,14 +11,14 @@ import pytest
 
 from meid_bench.annotation import Annotation
 from meid_bench.benchmark import SPLITS
+from meid_bench.building.heldout import blocks_of, hold_out
+from meid_bench.building.spec import find_spec, load_spec, packaged_specs
+from meid_bench.building.targets import KEYS, Targets
 from meid_bench.charades import read_annotations, read_classes
 from meid_bench.csvfile import read_lines
 from meid_bench.errors import DataError
-from meid_bench.heldout import blocks_of, hold_out
 from meid_bench.longtail import class_counts
-from meid_bench.spec import find_spec, load_spec, packaged_specs
 from meid_bench.split import make_split
-from meid_bench.targets import KEYS, Targets
 from tools.simulate_ego import NUM_CLASSES, make_release, write_release
 
 REPOSITORY = Path(__file__).parents[1]

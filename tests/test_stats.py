@@ -9,11 +9,11 @@ from matplotlib.image import imread
 
 from meid_bench.annotation import Annotation
 from meid_bench.benchmark import Benchmark, save_benchmark
+from meid_bench.building.statsplot import plot_classes
 from meid_bench.cli.main import cli
 from meid_bench.errors import SettingError
 from meid_bench.longtail import Bins, Statistics
 from meid_bench.paths import benchmark_dir
-from meid_bench.statsplot import plot_classes
 
 
 def made_benchmark(expected: Statistics | None = None) -> Benchmark:

@@ -8,9 +8,9 @@ import pytest
 
 from meid_bench.annotation import Annotation
 from meid_bench.benchmark import SPLITS
+from meid_bench.building.stratify import parse_fractions, stratify
 from meid_bench.errors import SettingError
 from meid_bench.longtail import class_counts
-from meid_bench.stratify import parse_fractions, stratify
 
 SHARES = (Fraction(7, 10), Fraction(1, 10), Fraction(2, 10))
 PRIORITY = ("train", "test", "val")

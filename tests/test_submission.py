@@ -8,13 +8,13 @@ import pytest
 from click.testing import CliRunner
 
 from meid_bench.benchmark import save_benchmark
+from meid_bench.board.submission import evaluate
 from meid_bench.cli.main import cli
 from meid_bench.errors import DataError, SettingError
 from meid_bench.leaderboard import leaderboard
 from meid_bench.metrics import evaluate_scores
 from meid_bench.paths import benchmark_dir, runs_dir
 from meid_bench.results import load_result, load_scores
-from meid_bench.submission import evaluate
 from tests.made_records import CLASSES, make_benchmark, make_scores
 
 BENCHMARK = replace(

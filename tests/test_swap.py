@@ -5,7 +5,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from meid_bench.swap import Ranges, choose
+from meid_bench.building.swap import Ranges, choose
 
 
 def made_labels(seed: int, videos: int, classes: int):

@@ -10,15 +10,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from meid_bench.checkpoint import Checkpoint
 from meid_bench.data import Examples, FrameRule, Streamed
-from meid_bench.epoch import Stepper, epoch_batches, seeded, training_mode
 from meid_bench.errors import DataError, SettingError
 from meid_bench.method import Method
 from meid_bench.plugins import registered
 from meid_bench.results import CurvePoint
 from meid_bench.sampling import EpochSampler, batches
 from meid_bench.train import Fit, RunnerConfig, Training, fit, point_scores
+from meid_bench.training.checkpoint import Checkpoint
+from meid_bench.training.epoch import Stepper, epoch_batches, seeded, training_mode
 from tests.small_methods import toy_method
 from tests.toy import BINS, TASK, toy_examples
 
@@ -95,7 +95,7 @@ def test_a_killed_training_ends_with_the_same_bits(
 def test_an_interruption_within_the_write_leaves_the_older_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import meid_bench.checkpoint as module
+    import meid_bench.training.checkpoint as module
 
     whole = fit(training(build("plain")))
     path = tmp_path / "checkpoint.safetensors"

@@ -13,19 +13,19 @@ from click.testing import CliRunner
 
 from meid_bench.annotation import Annotation, Interval
 from meid_bench.benchmark import SPLITS, Benchmark, load_benchmark, save_benchmark
-from meid_bench.build_manifest import SCHEMA, BuildManifest, VideosFound, save_manifest
+from meid_bench.building.build_manifest import SCHEMA, BuildManifest, VideosFound, save_manifest
 from meid_bench.cli.main import cli
 from meid_bench.errors import DataError, MeidBenchError, SettingError
-from meid_bench.explain import frame_weights
 from meid_bench.features import FeatureStore
-from meid_bench.inspection import inspect_video
-from meid_bench.inspection_picture import save_picture
+from meid_bench.inspecting.explain import frame_weights
+from meid_bench.inspecting.inspection import inspect_video
+from meid_bench.inspecting.inspection_picture import save_picture
+from meid_bench.inspecting.trained_run import find_run, load_run
 from meid_bench.longtail import Bins
 from meid_bench.paths import HOME_VARIABLE, benchmark_dir, features_dir, runs_dir
-from meid_bench.request import Request, plan
 from meid_bench.results import SCORES, load_scores
 from meid_bench.run import run
-from meid_bench.trained_run import find_run, load_run
+from meid_bench.running.request import Request, plan
 from tests.extraction import CPU, FRAMES, NAME, run_small
 from tests.made_videos import write_video
 

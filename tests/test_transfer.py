@@ -12,11 +12,11 @@ from click.testing import CliRunner
 
 from meid_bench.cli.main import cli
 from meid_bench.errors import DataError
-from meid_bench.failures import load_failures
-from meid_bench.feature_manifest import load_manifest
 from meid_bench.features import FeatureStore, find_store
 from meid_bench.paths import features_dir
-from meid_bench.transfer import Origin, export_features, import_features
+from meid_bench.stores.failures import load_failures
+from meid_bench.stores.feature_manifest import load_manifest
+from meid_bench.stores.transfer import Origin, export_features, import_features
 from tests.toy import FRAMES, WIDTH, write_toy
 
 
@@ -163,7 +163,7 @@ def test_an_interrupted_import_leaves_no_store_and_a_second_one_is_whole(toy, mo
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("meid_bench.store.save_manifest", interrupted)
+        patch.setattr("meid_bench.stores.store.save_manifest", interrupted)
         with pytest.raises(KeyboardInterrupt):
             import_features(benchmark, out, root)
     assert find_store(root, benchmark) == before.folder

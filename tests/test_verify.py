@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from meid_bench.account import take_account
 from meid_bench.benchmark import Benchmark
 from meid_bench.cli.main import cli
-from meid_bench.verify import repair_store, verify_store
+from meid_bench.stores.account import take_account
+from meid_bench.stores.verify import repair_store, verify_store
 from tests.extraction import NAME, contents, run_small, small_benchmark, small_videos
 
 pytestmark = pytest.mark.usefixtures("small_shards")

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from meid_bench.videofolder import find_videos
+from meid_bench.extraction.videofolder import find_videos
 
 
 def test_videos_are_found_by_id_whatever_their_suffix(tmp_path: Path) -> None:

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from meid_bench.benchmark import Benchmark
+from meid_bench.building.spec import find_spec, load_spec
+from meid_bench.building.table1 import compare
 from meid_bench.errors import DataError
 from meid_bench.longtail import Bins, statistics
-from meid_bench.spec import find_spec, load_spec
-from meid_bench.table1 import compare
 from meid_bench.videolt import read_classes, read_list, read_lists
 
 REAL = Path(__file__).parents[2] / "shared" / "data" / "videolt"

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from meid_bench.annotation import Annotation
 from meid_bench.benchmark import Benchmark, save_benchmark
 from meid_bench.data import Examples
-from meid_bench.feature_manifest import Recipe, feature_manifest, store_name
 from meid_bench.longtail import Bins
 from meid_bench.paths import benchmark_dir, features_dir
-from meid_bench.shard import VideoFeatures
-from meid_bench.store import write_store
+from meid_bench.stores.feature_manifest import Recipe, feature_manifest, store_name
+from meid_bench.stores.shard import VideoFeatures
+from meid_bench.stores.store import write_store
 from meid_bench.toytask import CLASSES, FRAMES, TASK, WIDTH, toy_features, toy_labels
 
 __all__ = ["BINS", "CLASSES", "FRAMES", "TASK", "WIDTH", "toy_features", "toy_labels"]

@@ -28,17 +28,17 @@ import psutil
 import torch
 from tabulate import tabulate
 
-from meid_bench import pipeline
 from meid_bench.cores import cores
-from meid_bench.decode_worker import DecodeSettings, DecodeTask, decode_into
 from meid_bench.device import choose_device, describe
-from meid_bench.encode_stage import EncodeStage
 from meid_bench.encoder import Encoder, load_encoder
 from meid_bench.errors import DataError
-from meid_bench.pipeline import Share, extract_share
-from meid_bench.plan import ShardPlan
-from meid_bench.pool import DecodePool
-from meid_bench.store import shards
+from meid_bench.extraction import pipeline
+from meid_bench.extraction.decode_worker import DecodeSettings, DecodeTask, decode_into
+from meid_bench.extraction.encode_stage import EncodeStage
+from meid_bench.extraction.pipeline import Share, extract_share
+from meid_bench.extraction.plan import ShardPlan
+from meid_bench.extraction.pool import DecodePool
+from meid_bench.stores.store import shards
 from meid_bench.video import DecodedFrames, decoder_version
 
 SIZE, RATE = (640, 480), 30

@@ -15,7 +15,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from meid_bench.bootstrap import intervals, resample
+from meid_bench.board.bootstrap import intervals, resample
 from meid_bench.cores import cores
 from meid_bench.metrics import average_precision
 

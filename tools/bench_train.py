@@ -37,20 +37,20 @@ from tabulate import tabulate
 from meid_bench.aggregators import aggregator_maker, find_aggregator
 from meid_bench.annotation import Annotation
 from meid_bench.benchmark import Benchmark
-from meid_bench.cache import HOST_SHARE, free_host_memory, gigabytes
 from meid_bench.data import Examples, FrameRule, load_examples
 from meid_bench.device import choose_device, describe
-from meid_bench.epoch import Stepper, epoch_batches, seeded, train_epoch, training_mode
-from meid_bench.execution import arithmetic, resolve_precision
-from meid_bench.feature_manifest import Recipe, feature_manifest
 from meid_bench.features import FeatureStore
 from meid_bench.longtail import Bins
 from meid_bench.method import MakeAggregator, Method, Stage, Task
 from meid_bench.metrics import average_precision
 from meid_bench.plugins import find_method
 from meid_bench.sampling import EpochSampler, batches
-from meid_bench.shard import VideoFeatures
-from meid_bench.store import write_store
+from meid_bench.stores.feature_manifest import Recipe, feature_manifest
+from meid_bench.stores.shard import VideoFeatures
+from meid_bench.stores.store import write_store
+from meid_bench.training.cache import HOST_SHARE, free_host_memory, gigabytes
+from meid_bench.training.epoch import Stepper, epoch_batches, seeded, train_epoch, training_mode
+from meid_bench.training.execution import arithmetic, resolve_precision
 
 CASES = {"plain": ("plain", 0), "FrameStack": ("framestack", 0)} | {
     "MEID, stage 1": ("meid", 0),

@@ -13,10 +13,10 @@ from pathlib import Path
 import click
 
 from meid_bench.benchmark import SPLITS
+from meid_bench.building.spec import Spec, find_spec, load_spec, packaged_specs
 from meid_bench.charades import read_annotations, read_classes
 from meid_bench.errors import DataError, MeidBenchError
 from meid_bench.paths import write_text
-from meid_bench.spec import Spec, find_spec, load_spec, packaged_specs
 from meid_bench.split import SplitResult, Targets, make_split
 
 

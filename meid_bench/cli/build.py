@@ -92,7 +92,7 @@ def build(
     meid-bench build --from labels.csv --video-dir DIR --name kitchen
     """
     from meid_bench import build as builder
-    from meid_bench.stratify import parse_fractions
+    from meid_bench.building.stratify import parse_fractions
 
     _refuse_mixture(context, own=labels is not None)
     if labels is None:

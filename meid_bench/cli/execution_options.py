@@ -1,4 +1,4 @@
-"""The options of `meid_bench.execution`, the same for every command that trains."""
+"""The options of `meid_bench.training.execution`, the same for every command that trains."""
 
 from collections.abc import Callable
 from functools import wraps

@@ -98,10 +98,10 @@ def extract(
     Run it again to go on where it stopped; videos that failed are tried again. With --gpu 0,1
     there is a process for each; under torchrun, each process takes its share.
     """
-    from meid_bench.account import UnfinishedError
     from meid_bench.benchmark import load_benchmark
     from meid_bench.device import choose_devices
     from meid_bench.extract import ExtractSettings, extract
+    from meid_bench.stores.account import UnfinishedError
 
     settings = ExtractSettings(
         encoder=encoder,
@@ -134,10 +134,10 @@ def extract(
 @root_option
 def verify(dataset: str, features: str | None, repair: bool, root: Path) -> None:
     """Check every shard of a feature store."""
-    from meid_bench.account import take_account
     from meid_bench.benchmark import load_benchmark
     from meid_bench.features import find_store
-    from meid_bench.verify import repair_store, verify_store
+    from meid_bench.stores.account import take_account
+    from meid_bench.stores.verify import repair_store, verify_store
 
     benchmark = load_benchmark(dataset, root)
     folder = find_store(root, benchmark, features)

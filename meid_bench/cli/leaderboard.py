@@ -43,8 +43,8 @@ def leaderboard(
     meid-bench leaderboard --compare meid,cbs
     meid-bench leaderboard --format csv > board.csv
     """
-    from meid_bench.board_format import format_board, format_comparison
-    from meid_bench.compare import compare, mark_ties
+    from meid_bench.board.board_format import format_board, format_comparison
+    from meid_bench.board.compare import compare, mark_ties
     from meid_bench.leaderboard import load_board
 
     board = load_board(dataset, root, rescore=rescore)
@@ -81,8 +81,8 @@ def evaluate(file: Path, dataset: str, name: str, logits: bool, root: Path) -> N
 
     Every test id must be there once, with a probability in [0, 1] per class.
     """
-    from meid_bench.board_format import metrics_line
-    from meid_bench.submission import evaluate as evaluate_file
+    from meid_bench.board.board_format import metrics_line
+    from meid_bench.board.submission import evaluate as evaluate_file
 
     result = evaluate_file(file, dataset, name, logits, root)
     for warning in result.warnings:

@@ -12,7 +12,7 @@ from meid_bench.cli.protocol_option import protocol_option
 from meid_bench.cli.root_option import root_option
 
 if TYPE_CHECKING:
-    from meid_bench.reproduce import Reproduced, Wish
+    from meid_bench.running.reproduce import Reproduced, Wish
 
 
 @click.command()
@@ -61,15 +61,15 @@ def reproduce(
     meid-bench reproduce table3 --quick --aggregator nextvlad,nonlinear --seeds 0
     meid-bench reproduce table5 --dataset charadeslt
     """
-    from meid_bench.batchrun import failed_sentence, failures
     from meid_bench.config import parse_assignments
     from meid_bench.device import choose_devices, describe
-    from meid_bench.execution import Execution
     from meid_bench.ranks import find_ranks
-    from meid_bench.reproduce import Wish, available
-    from meid_bench.reproduce import reproduce as run_table
-    from meid_bench.reproduce_text import format_table1
-    from meid_bench.schedule import run_on_devices
+    from meid_bench.running.batchrun import failed_sentence, failures
+    from meid_bench.running.reproduce import Wish, available
+    from meid_bench.running.reproduce import reproduce as run_table
+    from meid_bench.running.reproduce_text import format_table1
+    from meid_bench.running.schedule import run_on_devices
+    from meid_bench.training.execution import Execution
 
     if table == "table1":
         text, missing = format_table1(root)
@@ -105,8 +105,8 @@ def reproduce(
 
 
 def _print_tables(reproduced: "list[Reproduced]", wish: "Wish") -> None:
-    from meid_bench.reproduce import stability
-    from meid_bench.reproduce_text import format_reproduced, format_stability
+    from meid_bench.running.reproduce import stability
+    from meid_bench.running.reproduce_text import format_reproduced, format_stability
 
     for one in (one for one in reproduced if one.rows):
         click.echo("\n" + format_reproduced(one, wish))

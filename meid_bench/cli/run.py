@@ -14,9 +14,9 @@ from meid_bench.cli.protocol_option import protocol_option
 from meid_bench.cli.root_option import root_option
 
 if TYPE_CHECKING:
-    from meid_bench.execution import Execution
-    from meid_bench.request import Plan, Request
     from meid_bench.results import Result
+    from meid_bench.running.request import Plan, Request
+    from meid_bench.training.execution import Execution
 
 
 @click.command()
@@ -91,11 +91,11 @@ def run(
     runs, one that fails stops no other. With --gpu 0,1 there is one run on each at a time. Under
     torchrun a single run is shared by all processes; of several, each process takes its own.
     """
-    from meid_bench.batchrun import expand
     from meid_bench.config import parse_assignments
-    from meid_bench.execution import Execution
-    from meid_bench.request import Request
-    from meid_bench.schedule import part_of
+    from meid_bench.running.batchrun import expand
+    from meid_bench.running.request import Request
+    from meid_bench.running.schedule import part_of
+    from meid_bench.training.execution import Execution
 
     base = Request(
         method="",
@@ -125,11 +125,11 @@ def _run_one(
     gpu: str | None,
     device: str | None,
 ) -> None:
-    from meid_bench.curves import curve_log
     from meid_bench.device import describe
     from meid_bench.ranks import joined_device
-    from meid_bench.request import plan
     from meid_bench.run import run
+    from meid_bench.running.request import plan
+    from meid_bench.training.curves import curve_log
 
     with joined_device(gpu, device) as (chosen, first):
         say = click.echo if first else lambda line: None
@@ -154,10 +154,10 @@ def _run_several(
     gpu: str | None,
     device: str | None,
 ) -> None:
-    from meid_bench.batchrun import failed_sentence, failures
     from meid_bench.device import choose_devices, describe, device_of_rank
     from meid_bench.ranks import find_ranks
-    from meid_bench.schedule import run_on_devices
+    from meid_bench.running.batchrun import failed_sentence, failures
+    from meid_bench.running.schedule import run_on_devices
 
     devices, ranks = choose_devices(gpu, device), find_ranks()
     if ranks.size > 1:
@@ -177,7 +177,7 @@ def _run_several(
 
 
 def _print_result(planned: "Plan", result: "Result") -> None:
-    from meid_bench.board_format import metrics_line
+    from meid_bench.board.board_format import metrics_line
 
     for warning in result.warnings:
         click.echo(f"Warning: {warning}", err=True)

@@ -41,7 +41,7 @@ def stats(dataset: str, plot: Path | None, as_json: bool, root: Path) -> None:
         print_table1(benchmark)
         click.echo(f"\nfingerprint {benchmark.fingerprint}")
     if plot is not None:
-        from meid_bench.statsplot import plot_classes
+        from meid_bench.building.statsplot import plot_classes
 
         plot_classes(benchmark, plot)
         click.echo(f"Drawn: {plot}", err=True)
@@ -51,7 +51,7 @@ def _as_json(benchmark: "Benchmark") -> dict[str, Any]:
     from dataclasses import asdict
 
     from meid_bench.benchmark import SPLITS
-    from meid_bench.table1 import compare
+    from meid_bench.building.table1 import compare
 
     found, expected = benchmark.statistics(), benchmark.expected
     agrees = [number.agrees for number in compare(found, expected)]

@@ -4,7 +4,7 @@ import click
 from tabulate import tabulate
 
 from meid_bench.benchmark import Benchmark
-from meid_bench.table1 import compare
+from meid_bench.building.table1 import compare
 
 
 def print_table1(benchmark: Benchmark) -> None:

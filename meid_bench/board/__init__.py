@@ -1,0 +1,1 @@
+"""Around the leaderboard: comparisons, published numbers, submissions, the page's parts."""

@@ -1,0 +1,1 @@
+"""What a trained run looks at in a video."""

@@ -1,0 +1,1 @@
+"""Around a run: requests and plans, records, many runs, protocols, the paper's tables."""

@@ -1,0 +1,270 @@
+"""Reproduce: the runs that stand behind a table of the paper, and the rows that they give."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+
+from meid_bench.aggregators import find_aggregator
+from meid_bench.benchmark import Benchmark, load_benchmark
+from meid_bench.board.published import PublishedRow, published_rows
+from meid_bench.building.targets import Tau
+from meid_bench.errors import MeidBenchError, SettingError
+from meid_bench.features import FeatureStore, find_store
+from meid_bench.leaderboard import Row, make_row
+from meid_bench.running.batchrun import Outcome
+from meid_bench.running.papertable import Block, Variant, table_blocks
+from meid_bench.running.protocol import Protocol
+from meid_bench.running.request import Request
+from meid_bench.stores.npy_store import open_store
+
+RECONSTRUCTIONS = ("charadeslt", *(f"charadeslt-r{number}" for number in range(2, 6)))
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What the user asks of `reproduce`.
+
+    Attributes:
+        table: "table2" to "table7".
+        seeds: A run for each.
+        datasets: In place of the table's own benchmarks; empty for those.
+        aggregators: In place of the table's own; empty for those.
+        features: Name of a feature store, or its beginning; None for the table's encoder.
+        protocol: "paper" or "equal".
+        quick: Shorten every schedule.
+        all_splits: Repeat on every reconstruction of CharadesLT.
+        allow_missing: How many listed videos may be without features.
+        settings: `--set` pairs for every run; a row's own settings stand above them.
+    """
+
+    table: str
+    seeds: tuple[int, ...] = (0, 1, 2)
+    datasets: tuple[str, ...] = ()
+    aggregators: tuple[str, ...] = ()
+    features: str | None = None
+    protocol: Protocol = "paper"
+    quick: bool = False
+    all_splits: bool = False
+    allow_missing: int = 0
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Part:
+    """A block of the table on features that are there.
+
+    Attributes:
+        block: What the paper printed, or what the user put in its place.
+        benchmark: The benchmark.
+        store: The features.
+        published: The paper's rows of the same table, data set, encoder and aggregator.
+    """
+
+    block: Block
+    benchmark: Benchmark
+    store: FeatureStore
+    published: tuple[PublishedRow, ...]
+
+
+@dataclass(frozen=True)
+class Reproduced:
+    """What came of a part of a table.
+
+    Attributes:
+        part: The part.
+        rows: Row label to its runs over seeds, in the table's order; failed ones are left out.
+    """
+
+    part: Part
+    rows: Mapping[str, Row]
+
+
+def wanted_blocks(wish: Wish) -> tuple[Block, ...]:
+    """The blocks of the wish: the table's, on other benchmarks or with other aggregators.
+
+    Raises:
+        SettingError: There is no such table or aggregator, or the table's benchmark has no
+            reconstructions.
+    """
+    blocks = table_blocks(wish.table)
+    for name in wish.aggregators:
+        find_aggregator(name)
+    if wish.all_splits:
+        if wish.datasets:
+            raise SettingError("--splits all and --dataset name benchmarks twice; use one of them")
+        first = next((b for b in blocks if b.dataset == RECONSTRUCTIONS[0]), None)
+        if first is None:
+            raise SettingError(
+                f"--splits all repeats CharadesLT's tables; {wish.table} is of {blocks[0].dataset}"
+            )
+        blocks = tuple(replace(first, dataset=name) for name in RECONSTRUCTIONS)
+    if wish.datasets:
+        templates = {block.aggregator: block for block in reversed(blocks)}
+        blocks = tuple(
+            replace(block, dataset=name)
+            for name in wish.datasets
+            for block in reversed(templates.values())
+        )
+    if wish.aggregators:
+        each = {(block.dataset, block.encoder): block for block in reversed(blocks)}
+        blocks = tuple(
+            replace(block, aggregator=name)
+            for block in reversed(each.values())
+            for name in wish.aggregators
+        )
+    return blocks
+
+
+def available(wish: Wish, root: Path) -> tuple[list[Part], list[str]]:
+    """The parts of the table that can be run, and a sentence for each that cannot."""
+    parts, missing = [], []
+    blocks = wanted_blocks(wish)
+    for block in blocks:
+        encoders = {other.encoder for other in blocks if other.dataset == block.dataset}
+        try:
+            benchmark = load_benchmark(block.dataset, root)
+            store = open_store(_find(root, benchmark, wish.features, block.encoder, encoders))
+        except MeidBenchError as error:
+            missing.append(f"{block.dataset} with {block.encoder} features: {error}")
+            continue
+        parts.append(Part(block, benchmark, store, _published(wish.table, block, benchmark)))
+    return parts, list(dict.fromkeys(missing))
+
+
+def _find(
+    root: Path, benchmark: Benchmark, features: str | None, encoder: str, encoders: set[str]
+) -> Path:
+    if features is not None:
+        return find_store(root, benchmark, features)
+    try:
+        return find_store(root, benchmark, f"{encoder}-")
+    except SettingError:
+        if len(encoders) > 1:  # the table tells its encoders apart
+            raise
+        return find_store(root, benchmark)  # of another one; the table's heading names it
+
+
+def _published(table: str, block: Block, benchmark: Benchmark) -> tuple[PublishedRow, ...]:
+    rows = published_rows(table.removeprefix("table"))
+    encoders = {"resnet50": "ResNet-50", "resnet101": "ResNet-101"}
+    return tuple(
+        row
+        for row in rows
+        if row.dataset == (benchmark.published or row.dataset)
+        and row.encoder == encoders[block.encoder]
+        and (row.aggregator or block.aggregator).lower() == block.aggregator
+    )
+
+
+def reproduce(
+    wish: Wish,
+    parts: Sequence[Part],
+    run_all: Callable[[Sequence[Request]], list[Outcome]],
+) -> tuple[list[Reproduced], list[Outcome]]:
+    """Run everything that the parts need and that has no record yet.
+
+    Args:
+        wish: What was asked.
+        parts: As `available` gives them.
+        run_all: Runs requests, as `meid_bench.running.schedule.run_on_devices` does.
+    """
+    requests = {
+        (number, variant.label, seed): _request(wish, part, variant, seed)
+        for seed in wish.seeds  # a first whole table soon, its error bars later
+        for number, part in enumerate(parts)
+        for variant in part.block.variants
+    }
+    outcomes = run_all(list(requests.values()))
+    found = dict(zip(requests, outcomes, strict=True))
+    reproduced = []
+    for number, part in enumerate(parts):
+        rows = {}
+        for variant in part.block.variants:
+            ended = [found[number, variant.label, seed] for seed in wish.seeds]
+            runs = {o.folder: o.result for o in ended if o.folder and o.result}
+            if runs:
+                rows[variant.label] = make_row(runs)
+        reproduced.append(Reproduced(part, rows))
+    return reproduced, outcomes
+
+
+def _request(wish: Wish, part: Part, variant: Variant, seed: int) -> Request:
+    return Request(
+        method=variant.method,
+        dataset=part.block.dataset,
+        aggregator=part.block.aggregator,
+        seed=seed,
+        features=part.store.folder.name,
+        settings={**wish.settings, **variant.settings},
+        allow_missing=wish.allow_missing,
+        protocol=wish.protocol,
+        quick=wish.quick,
+        label=f"{part.block.dataset}, {part.block.aggregator}: {variant.label}",
+    )
+
+
+def comparable(part: Part, label: str, row: Row) -> PublishedRow | None:
+    """The published row that a row may be subtracted from: VideoLT's, whose lists are public.
+
+    None for shortened schedules, and for features that are not of the paper's encoder.
+    """
+    encoder = part.store.manifest["recipe"]["encoder"]
+    if (
+        part.benchmark.published != "VideoLT"
+        or row.first.quick
+        or (part.store.untrained or encoder != part.block.encoder)
+    ):
+        return None
+    return next((p for p in part.published if p.method == label), None)
+
+
+@dataclass(frozen=True)
+class Stability:
+    """How stable the ranking of a table's rows is over splits.
+
+    Attributes:
+        aggregator: Of the rows.
+        places: Row label to its place (1 is best) on each split.
+        taus: Kendall's tau-b of the rankings of every two splits.
+    """
+
+    aggregator: str
+    places: dict[str, list[int]]
+    taus: list[float]
+
+    @property
+    def mean_tau(self) -> float:
+        """1 where all splits rank alike, about 0 where they have nothing in common."""
+        return fmean(self.taus)
+
+
+def stability(reproduced: Sequence[Reproduced]) -> list[Stability]:
+    """For each aggregator with at least two splits, how the rows rank on each of them.
+
+    Rows that failed on a split are left out on all.
+    """
+    found = []
+    for aggregator in dict.fromkeys(one.part.block.aggregator for one in reproduced):
+        splits = [one for one in reproduced if one.part.block.aggregator == aggregator]
+        scores = [
+            {label: row.scores["overall"].mean for label, row in one.rows.items()} for one in splits
+        ]
+        labels = [label for label in scores[0] if all(label in values for values in scores)]
+        if len(splits) < 2 or len(labels) < 2:
+            continue
+        places = [
+            [1 + sum(values[other] > values[label] for other in labels) for label in labels]
+            for values in scores
+        ]
+        taus = [
+            float(Tau.of(np.array(a), np.array(b)))
+            for number, a in enumerate(places)
+            for b in places[number + 1 :]
+        ]
+        by_label = {label: [row[i] for row in places] for i, label in enumerate(labels)}
+        found.append(Stability(aggregator, by_label, taus))
+    return found

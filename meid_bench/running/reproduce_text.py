@@ -1,0 +1,114 @@
+"""Reproduced tables as text: ours, and the paper's in a block of its own."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from tabulate import tabulate
+
+from meid_bench.benchmark import load_benchmark
+from meid_bench.board.board_format import spread_text
+from meid_bench.board.published import PublishedRow, caution, published_statistics
+from meid_bench.building.table1 import compare
+from meid_bench.errors import MeidBenchError
+from meid_bench.leaderboard import Row
+from meid_bench.metrics import MEASURES
+from meid_bench.running.papertable import PUBLISHED_ONLY
+from meid_bench.running.reproduce import Part, Reproduced, Stability, Wish, comparable
+
+DATASETS = {"videolt": "VideoLT", "charadeslt": "CharadesLT", "charadesegolt": "CharadesEgoLT"}
+
+
+def format_reproduced(one: Reproduced, wish: Wish) -> str:
+    """Our rows and the paper's, as the paper prints them: overall, head, medium, tail."""
+    part = one.part
+    title = (
+        f"{part.benchmark.title}, {part.block.aggregator}, features {part.store.folder.name}, "
+        f"protocol {wish.protocol}: test mAP, mean ± std over seeds {_seeds(wish.seeds)}"
+    )
+    parts = [title, _ours(one)]
+    if part.store.untrained:
+        parts.append("The encoder was untrained: these numbers say nothing of real features.")
+    if part.published:
+        dataset = part.published[0].dataset
+        parts += [f"Published for {dataset}: {caution(dataset)}", _theirs(part)]
+    return "\n\n".join(parts)
+
+
+def _ours(one: Reproduced) -> str:
+    lines = []
+    for label, row in one.rows.items():
+        line = {"method": label} | {m: spread_text(row.scores[m]) for m in _measures(row)}
+        published = comparable(one.part, label, row)
+        line["ours - paper"] = "" if published is None else _difference(row, published)
+        line["seeds"] = ",".join(map(str, row.seeds))
+        line["notes"] = "; ".join(_notes(one.part, label, row))
+        lines.append(line)
+    lines += [
+        {"method": row.method, "notes": PUBLISHED_ONLY}
+        for row in one.part.published
+        if row.note and row.note.startswith(PUBLISHED_ONLY)
+    ]
+    columns = ["method", *MEASURES, "ours - paper", "seeds", "notes"]
+    columns = [column for column in columns if any(line.get(column) for line in lines)]
+    cells = [[line.get(column, "") for column in columns] for line in lines]
+    return tabulate(cells, headers=columns, disable_numparse=True)
+
+
+def _measures(row: Row) -> list[str]:
+    return [measure for measure in MEASURES if measure in row.scores]
+
+
+def _difference(row: Row, published: PublishedRow) -> str:
+    return f"{row.scores['overall'].mean - published.overall:+.3f}"
+
+
+def _notes(part: Part, label: str, row: Row) -> list[str]:
+    record = row.first
+    notes = [f"QUICK: {record.epochs} epochs"] if record.quick else []
+    if not any(published.method == label for published in part.published):
+        notes.append("not in the paper's table")
+    if record.preset:
+        notes.append(f"preset {record.preset}")
+    return [*notes, *(mark for mark in row.marks if mark not in ("quick", "untrained encoder"))]
+
+
+def _theirs(part: Part) -> str:
+    lines = [
+        [row.method, *(f"{getattr(row, measure):.3f}" for measure in MEASURES), row.note or ""]
+        for row in part.published
+    ]
+    return tabulate(lines, headers=["method", *MEASURES, ""], disable_numparse=True)
+
+
+def format_stability(found: Stability, splits: Sequence[str]) -> str:
+    """The place of every row on every split, and how much the rankings agree."""
+    lines = [[label, *places] for label, places in found.places.items()]
+    table = tabulate(lines, headers=["place on", *splits])
+    return (
+        f"Ranking by overall mAP with {found.aggregator} on {len(splits)} splits: Kendall's tau "
+        f"between two splits {found.mean_tau:.2f} on average, {min(found.taus):.2f} at least\n\n"
+        + table
+    )
+
+
+def format_table1(root: Path) -> tuple[str, list[str]]:
+    """Table 1: each built benchmark's row above the paper's; a sentence for each not built."""
+    headers: list[str] = []
+    lines, missing = [], []
+    for name, title in DATASETS.items():
+        expected = published_statistics(title)
+        try:
+            built = load_benchmark(name, root).statistics()
+        except MeidBenchError as error:
+            missing.append(f"{title}: {error}")
+            built = None
+        numbers = compare(built or expected, expected)
+        headers = [number.name for number in numbers]
+        if built is not None:
+            lines.append([f"{title}, built", *(number.found for number in numbers)])
+        lines.append([f"{title}, paper", *(number.expected or "" for number in numbers)])
+    return tabulate(lines, headers=["", *headers], disable_numparse=True), missing
+
+
+def _seeds(seeds: Sequence[int]) -> str:
+    return ", ".join(map(str, seeds))

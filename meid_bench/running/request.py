@@ -1,0 +1,265 @@
+"""Request: what the user asks to be run, and the plan in which every name is looked up."""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from meid_bench.aggregators import find_aggregator
+from meid_bench.benchmark import Benchmark, load_benchmark
+from meid_bench.config import changed, setting_names
+from meid_bench.data import missing_ids
+from meid_bench.errors import DataError, SettingError, unknown
+from meid_bench.features import FeatureStore, find_store
+from meid_bench.method import IN_EPOCHS, LEARNING_RATE, Method, Task
+from meid_bench.paths import runs_dir
+from meid_bench.plugins import find_method
+from meid_bench.results import RECORD
+from meid_bench.running.protocol import (
+    EQUAL_EPOCHS,
+    GRID,
+    PROTOCOLS,
+    QUICK,
+    Protocol,
+    equalised,
+    rates_of,
+    scaled,
+    settings_marked,
+)
+from meid_bench.stores.npy_store import open_store
+from meid_bench.train import RunnerConfig
+from meid_bench.training.model import AGGREGATOR_PREFIX, Model, build_method
+
+VIDEOLT_PRESET = "videolt"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asks to be run.
+
+    Attributes:
+        method: Registered name, or module:Class.
+        dataset: A built benchmark.
+        aggregator: nonlinear, netvlad or nextvlad.
+        network: "own", or "e1" to put the method's loss on MEID's first expert's network.
+        seed: Of everything random.
+        features: Name of a feature store, or its beginning; None for the only one.
+        preset: Name of one of the method's presets, "default" for none; None for the benchmark's.
+        settings: `--set` pairs: of the method, of the runner, or "aggregator.<name>".
+        allow_missing: How many listed videos may be without features.
+        protocol: "paper", the method's own schedule, or "equal", the same number of epochs for
+            every method and a learning rate chosen on val.
+        quick: Shorten the schedule to a tenth; the record never enters the board.
+        label: What progress calls the run; its method where it is left out.
+    """
+
+    method: str
+    dataset: str = "charadeslt"
+    aggregator: str = "nextvlad"
+    network: str = "own"
+    seed: int = 0
+    features: str | None = None
+    preset: str | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    allow_missing: int = 0
+    protocol: Protocol = "paper"
+    quick: bool = False
+    label: str | None = None
+
+    @property
+    def shown(self) -> str:
+        """The run in a line of progress."""
+        return f"{self.label or self.method} seed {self.seed}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A request with every name looked up and every setting resolved: ready to run.
+
+    Attributes:
+        request: What was asked.
+        benchmark: The benchmark.
+        store: Its features.
+        model: The network to train.
+        runner: The runner's settings.
+        preset: Name of the preset in force, or None.
+        missing: Split name -> listed ids without features.
+        epochs: How many epochs all stages have together.
+        folder: Where the run's record goes.
+        grid: Learning rates to try, of which val chooses one; empty where the settings name it.
+    """
+
+    request: Request
+    benchmark: Benchmark
+    store: FeatureStore
+    model: Model
+    runner: RunnerConfig
+    preset: str | None
+    missing: Mapping[str, tuple[str, ...]]
+    epochs: int
+    folder: Path
+    grid: tuple[float, ...] = ()
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Every setting that can move a number, by name; a rate that is tried is the grid."""
+        settings = {**self.model.settings, **asdict(self.runner)}
+        return settings | rates_of(self._kind, list(self.grid)) if self.grid else settings
+
+    def trial(self, rate: float) -> "Plan":
+        """The run of one learning rate, in a folder of its own within this one's."""
+        settings = {**self.model.settings, **rates_of(self._kind, rate)}
+        model = replace(self.model, settings=settings)
+        return replace(self, model=model, grid=(), folder=self.folder / f"lr-{rate:g}")
+
+    @property
+    def _kind(self) -> type[Method]:
+        return find_method(self.model.method)
+
+    @property
+    def finished(self) -> bool:
+        """Whether the very same run has its record already."""
+        return (self.folder / RECORD).is_file()
+
+
+def plan(request: Request, root: Path) -> Plan:
+    """Look up everything that a request names, and refuse what cannot run.
+
+    Raises:
+        MeidBenchError: A name or setting is unknown, features are missing or of something else.
+    """
+    kind = find_method(request.method)
+    if request.protocol not in PROTOCOLS:
+        raise unknown("protocol", request.protocol, PROTOCOLS)
+    benchmark = load_benchmark(request.dataset, root)
+    preset = _preset(kind, request, benchmark)
+    settings, runner = resolve(
+        kind, request.aggregator, preset, request.settings, request.protocol, request.quick
+    )
+    store = open_store(find_store(root, benchmark, request.features))
+    runner = _with_frames(runner, benchmark, store)
+    missing = missing_ids(benchmark, store)
+    _check_missing(missing, request.allow_missing, benchmark)
+    task = Task(
+        width=store.width,
+        counts=tuple(int(n) for n in benchmark.counts),
+        groups={name: tuple(map(int, index)) for name, index in benchmark.groups.items()},
+    )
+    model = Model(
+        method=request.method,
+        aggregator=request.aggregator,
+        network=request.network,
+        settings=settings,
+        task=task,
+        classes=benchmark.classes,
+        features=store.fingerprint,
+        frames=store.frames,
+    )
+    folder = runs_dir(root, benchmark.name) / _run_name(model, runner, preset, benchmark, request)
+    with torch.device("meta"):  # the shapes alone: a setting that does not fit is refused here
+        epochs = sum(stage.epochs for stage in build_method(model).stages())
+    grid = GRID if request.protocol == "equal" else ()
+    return Plan(request, benchmark, store, model, runner, preset, missing, epochs, folder, grid)
+
+
+def resolve(
+    kind: type[Method],
+    aggregator: str,
+    preset: str | None,
+    settings: Mapping[str, Any],
+    protocol: Protocol = "paper",
+    quick: bool = False,
+) -> tuple[dict[str, Any], RunnerConfig]:
+    """Settings of method and aggregator by name, and the runner's, from defaults and changes.
+
+    `quick` shortens what is not among the changes. Under protocol "equal" the learning rates are
+    the first of the grid.
+
+    Raises:
+        SettingError: A name is unknown (the nearest is offered), a value is out of range, or the
+            protocol chooses it.
+    """
+    aggregator_kind = find_aggregator(aggregator).Config
+    prefixed = [AGGREGATOR_PREFIX + name for name in setting_names(aggregator_kind)]
+    own, general = setting_names(kind.Config), setting_names(RunnerConfig)
+    for name in settings:
+        if name not in [*own, *general, *prefixed]:
+            raise unknown(f"setting of {kind.__name__}", name, [*own, *general, *prefixed])
+    if protocol == "equal":
+        _check_free(kind, settings)
+    config = changed(kind.Config(), kind.presets.get(preset, {}) if preset else {})
+    if quick and protocol == "paper":
+        config = scaled(config, QUICK)
+    config = changed(config, {name: value for name, value in settings.items() if name in own})
+    if protocol == "equal":
+        config = equalised(kind, config, round(EQUAL_EPOCHS * (QUICK if quick else 1)))
+    inner = {n.removeprefix(AGGREGATOR_PREFIX): v for n, v in settings.items() if n in prefixed}
+    resolved = asdict(config)
+    for name, value in asdict(changed(aggregator_kind(), inner)).items():
+        resolved[AGGREGATOR_PREFIX + name] = value
+    runner = changed(RunnerConfig(), {n: v for n, v in settings.items() if n in general})
+    # Lists, as JSON has them: a record read back is equal to the one that was written.
+    plain = {n: list(v) if isinstance(v, tuple) else v for n, v in resolved.items()}
+    return plain, runner
+
+
+def _check_free(kind: type[Method], settings: Mapping[str, Any]) -> None:
+    for mark in (LEARNING_RATE, IN_EPOCHS):
+        for name in settings_marked(kind.Config, mark):
+            if name in settings:
+                raise SettingError(
+                    f"Setting {name} is chosen by protocol equal; leave it out, or use "
+                    "--protocol paper"
+                )
+
+
+def _preset(kind: type[Method], request: Request, benchmark: Benchmark) -> str | None:
+    if request.preset is None:
+        on_videolt = benchmark.published == "VideoLT" and VIDEOLT_PRESET in kind.presets
+        return VIDEOLT_PRESET if on_videolt else None
+    if request.preset == "default":
+        return None
+    if request.preset not in kind.presets:
+        raise unknown(f"preset of {request.method}", request.preset, ["default", *kind.presets])
+    return request.preset
+
+
+def _with_frames(runner: RunnerConfig, benchmark: Benchmark, store: FeatureStore) -> RunnerConfig:
+    count = runner.training_frames or benchmark.training_frames
+    if runner.training_frames is not None and runner.training_frames > store.frames:
+        raise SettingError(
+            f"Setting training_frames is {count}; the features have {store.frames} frames a video"
+        )
+    fewer = count is not None and count < store.frames
+    return changed(runner, {"training_frames": count if fewer else None})
+
+
+def _check_missing(
+    missing: Mapping[str, tuple[str, ...]], allowed: int, benchmark: Benchmark
+) -> None:
+    count = sum(len(ids) for ids in missing.values())
+    if count > allowed:
+        first = next(iter(missing.values()))[0]
+        raise DataError(
+            f"{count} listed videos of {benchmark.name} have no features, the first is {first!r} "
+            f"({', '.join(f'{len(ids)} in {split}' for split, ids in missing.items())}); run "
+            f"`meid-bench extract --dataset {benchmark.name}` again, or accept it with "
+            f"--allow-missing {count}"
+        )
+
+
+def _run_name(
+    model: Model, runner: RunnerConfig, preset: str | None, benchmark: Benchmark, request: Request
+) -> str:
+    everything = asdict(model) | asdict(runner) | {"benchmark": benchmark.fingerprint}
+    everything |= {"protocol": request.protocol, "quick": request.quick}
+    digest = hashlib.sha256(json.dumps(everything, sort_keys=True).encode()).hexdigest()[:8]
+    parts = [model.method, model.aggregator, "" if model.network == "own" else model.network]
+    parts += [preset or "", "" if request.protocol == "paper" else request.protocol]
+    parts += ["quick" if request.quick else "", f"s{request.seed}", digest]
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", "-".join(part for part in parts if part))

@@ -1,0 +1,130 @@
+"""Verify: whether a feature store holds what it should, and putting right what it does not."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from meid_bench.benchmark import Benchmark
+from meid_bench.errors import DataError
+from meid_bench.stores.feature_manifest import load_manifest
+from meid_bench.stores.npy_store import IN_PLACE, faulty_npy, withdraw
+from meid_bench.stores.shard import PATTERN, read_shard, shard_ids, shard_path, write_shard
+from meid_bench.stores.store import shards
+from meid_bench.video import frame_indices
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Something wrong with a store.
+
+    Attributes:
+        shard: The file's name.
+        problem: What is wrong, in words.
+        video: The video it is about; None for a whole shard.
+    """
+
+    shard: str
+    problem: str
+    video: str | None = None
+
+    def __str__(self) -> str:
+        """One line that names the place."""
+        place = self.shard if self.video is None else f"{self.shard}, video {self.video!r}"
+        return f"{place}: {self.problem}"
+
+
+def verify_store(benchmark: Benchmark, folder: Path) -> list[Fault]:
+    """Check that every shard opens, holds only its own videos, each once, finite and in shape.
+
+    Videos without features are no fault of a store: the account names them.
+
+    Raises:
+        DataError: The manifest is damaged or of another benchmark.
+    """
+    manifest = load_manifest(folder)
+    if manifest["benchmark_fingerprint"] != benchmark.fingerprint:
+        raise DataError(
+            f"{folder} is for a benchmark with the fingerprint "
+            f"{manifest['benchmark_fingerprint'][:8]}, {benchmark.name} has "
+            f"{benchmark.fingerprint[:8]}; run `meid-bench extract` again"
+        )
+    if IN_PLACE in manifest["provenance"]:
+        return [Fault(f"{name}.npy", problem, name) for name, problem in faulty_npy(folder)]
+    shape = (manifest["recipe"]["frames"], manifest["recipe"]["width"])
+    expected = {
+        shard_path(folder, n).name: set(ids) for n, ids in shards(benchmark.all_ids()).items()
+    }
+    faults: list[Fault] = []
+    for path in sorted(folder.glob(PATTERN)):
+        if path.name not in expected:
+            faults.append(Fault(path.name, "the benchmark has no such shard"))
+            continue
+        try:
+            faults += _verify_shard(path, expected[path.name], shape, manifest["imported"])
+        except (OSError, KeyError, ValueError, TypeError, AttributeError) as error:
+            faults.append(Fault(path.name, f"cannot be read ({error})"))
+    return faults
+
+
+def _verify_shard(
+    path: Path, listed: set[str], shape: tuple[int, int], imported: bool
+) -> Iterator[Fault]:
+    with h5py.File(path, "r") as file:
+        ids = [str(name) for name in file["video_id"].asstr()[()]]
+        stored = file["features"].shape
+        lengths = {name: len(file[name]) for name in file}
+        if stored != (len(ids), *shape) or set(lengths.values()) != {len(ids)}:
+            yield Fault(path.name, f"features are {stored}, expected {(len(ids), *shape)}")
+            return
+        if file["features"].dtype != np.float16:
+            yield Fault(path.name, f"features are {file['features'].dtype}, expected float16")
+            return
+        if ids != sorted(ids):
+            yield Fault(path.name, "its videos are out of order")
+            return
+        for row, name in enumerate(ids):
+            problem = _problem(file, row, imported)
+            if name not in listed:
+                problem = "does not belong in this shard"
+            elif ids.count(name) > 1:
+                problem = "is in it more than once"
+            if problem:
+                yield Fault(path.name, problem, name)
+
+
+def _problem(file: h5py.File, row: int, imported: bool) -> str | None:
+    features = file["features"][row]
+    if not np.isfinite(features).all():
+        return "its features are not finite"
+    if imported:
+        return None  # Which frames those are, nobody knows.
+    index, count = file["frame_index"][row], int(file["num_frames"][row])
+    if count < 1 or not np.array_equal(index, frame_indices(count, len(features))):
+        return f"its frame indices are not those of {count} frames"
+    return None
+
+
+def repair_store(folder: Path, faults: Sequence[Fault]) -> None:
+    """Take out what is wrong, so that `extract` makes it again.
+
+    A video at fault leaves its shard; a shard at fault goes as a whole. Of features that are
+    read in place, those at fault are put among the failures, and no file is touched.
+
+    Args:
+        folder: The store.
+        faults: As `verify_store` found them.
+    """
+    if IN_PLACE in load_manifest(folder)["provenance"]:
+        withdraw(folder, {str(fault.video): fault.problem for fault in faults})
+        return
+    for name in sorted({fault.shard for fault in faults}):
+        path = folder / name
+        bad = {fault.video for fault in faults if fault.shard == name}
+        good = 0 if None in bad else sum(name not in bad for name in shard_ids(path))
+        if good:
+            write_shard(path, good, read_shard(path, without=bad))
+        else:
+            path.unlink()

@@ -1,0 +1,1 @@
+"""The parts of `fit`: epochs and steps, where features stay, checkpoints."""

@@ -1,0 +1,213 @@
+"""One epoch of training: batches, steps, and the training videos' AP."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from meid_bench import ranks
+from meid_bench.data import Examples, FrameRule, draw_frames
+from meid_bench.errors import MethodError
+from meid_bench.method import Batch, Method, Stage
+from meid_bench.sampling import Draws, batches
+from meid_bench.training.device_ap import device_average_precision
+
+FUSED = ("cpu", "cuda")  # devices on which Adam is one kernel
+
+
+class Stepper:
+    """A stage's optimiser and how a batch's loss becomes one step of it.
+
+    Args:
+        method: Its stage has begun.
+        stage: Which parameters to train.
+        device: Where the method is.
+        clip: Largest norm of the gradient.
+        bfloat16: Whether matrix products are in bfloat16.
+
+    Raises:
+        MethodError: The stage trains nothing.
+    """
+
+    def __init__(
+        self, method: Method, stage: Stage, device: torch.device, clip: float, bfloat16: bool
+    ) -> None:
+        self.method, self.stage, self.clip = method, stage, clip
+        self.parameters = select_trainable(method, stage)
+        self.optimiser = torch.optim.Adam(self.parameters, lr=stage.lr, fused=device.type in FUSED)
+        self.autocast = torch.autocast(device.type, torch.bfloat16, enabled=bfloat16)
+        self._loss: nn.Module = _Loss(method, self.autocast)
+        if ranks.size() > 1:
+            # A loss may leave parameters out (necks at lambda 0), the same ones in every step.
+            self._loss = DistributedDataParallel(self._loss, static_graph=True)
+
+    def set_rate(self, rate: float) -> None:
+        """Set the learning rate."""
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+
+    def step(self, batch: Batch, epoch: int) -> Tensor:
+        """One step; returns this rank's share of the whole batch's loss, on the device."""
+        # Ranks' parts differ in size; summed over ranks this is the mean over all videos.
+        loss: Tensor = self._loss(batch, self.stage, epoch) * (len(batch) / batch.whole)
+        # A rank without a video takes part in the sums; its own mean is 0 / 0.
+        share = loss.detach() if len(batch) else loss.new_zeros(())
+        self.optimiser.zero_grad(set_to_none=True)
+        loss = loss * ranks.size()  # DistributedDataParallel takes the mean over ranks
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(self.parameters, self.clip)
+        self.optimiser.step()
+        return share
+
+
+class _Loss(nn.Module):
+    """A method's loss as a module's forward, which is what DistributedDataParallel wraps."""
+
+    def __init__(self, method: Method, autocast: torch.autocast) -> None:
+        super().__init__()
+        self.method = method
+        self.autocast = autocast
+
+    def forward(self, batch: Batch, stage: Stage, epoch: int) -> Tensor:
+        """A float32 scalar."""
+        with self.autocast:
+            loss: Tensor = self.method.loss(batch, stage, epoch)
+        if loss.ndim:
+            raise MethodError(
+                f"{type(self.method).__name__}.loss returned a tensor of shape "
+                f"{tuple(loss.shape)}; expected a scalar"
+            )
+        return loss.float()
+
+
+def select_trainable(method: Method, stage: Stage) -> list[nn.Parameter]:
+    """Let exactly the stage's parameters take gradients, and return them.
+
+    Raises:
+        MethodError: There are none.
+    """
+    chosen = list(method.trainable(stage))
+    if not chosen:
+        raise MethodError(
+            f"{type(method).__name__} has no trainable parameter in stage {stage.name!r}"
+        )
+    wanted = {id(parameter) for parameter in chosen}
+    for parameter in method.parameters():
+        parameter.requires_grad_(id(parameter) in wanted)
+    return chosen
+
+
+def training_mode(method: Method) -> None:
+    """Training mode, except for modules whose parameters are all frozen.
+
+    A frozen expert must not change at all: no dropout, no running statistics.
+    """
+    method.train()
+    for module in method.modules():
+        own = list(module.parameters())
+        if own and not any(parameter.requires_grad for parameter in own):
+            module.eval()
+
+
+def train_epoch(
+    stepper: Stepper,
+    train: Examples,
+    draws: Draws,
+    generator: torch.Generator,
+    epoch: int,
+    batch: int,
+    frames: FrameRule,
+) -> float:
+    """One pass over an epoch's draws; nothing in it waits for the device.
+
+    Args:
+        stepper: Of the stage.
+        train: Training videos.
+        draws: Which of them, in order.
+        generator: Of this epoch's random numbers.
+        epoch: From 0 within the stage.
+        batch: Videos a step, over all ranks.
+        frames: Which frames of a video a step sees.
+
+    Returns:
+        The mean loss over steps.
+
+    Raises:
+        MethodError: The loss is no scalar or not finite.
+    """
+    method, stage = stepper.method, stepper.stage
+    wants_ap = type(method).end_epoch is not Method.end_epoch
+    scores: list[Tensor] = []
+    labels: list[Tensor] = []
+    steps = batches(len(draws.index), batch)
+    total = torch.zeros((), device=train.device)
+    training_mode(method)
+    for part in epoch_batches(train, draws, steps, generator, frames):
+        if wants_ap:
+            scores.append(_quiet_scores(stepper, part.features))
+            labels.append(part.labels)
+        total += stepper.step(part, epoch)
+    mean = float(ranks.summed(total)) / len(steps)
+    if not np.isfinite(mean):
+        raise MethodError(
+            f"{type(method).__name__}: the loss is {mean} in stage {stage.name!r}, epoch {epoch}; "
+            "try a lower learning rate (--set lr=...)"
+        )
+    if wants_ap:
+        counts = [sum(part) for part in zip(*(map(_share_sizes, steps)), strict=True)]
+        everyone = (ranks.gathered(torch.cat(values), counts) for values in (scores, labels))
+        method.end_epoch(stage, epoch, device_average_precision(*everyone))
+    return mean
+
+
+def seeded(seed: int, stage: int, epoch: int, device: torch.device) -> torch.Generator:
+    """A generator for one epoch, the same on every rank; torch's own (dropout) differs by rank.
+
+    Every epoch starts from its own numbers, so that a resumed run draws what it would have drawn.
+    """
+    words = np.random.SeedSequence([seed, stage, epoch]).generate_state(2, np.uint64)
+    torch.manual_seed((int(words[0]) >> 1) + ranks.rank())
+    return torch.Generator(device).manual_seed(int(words[1]) >> 1)
+
+
+def epoch_batches(
+    train: Examples,
+    draws: Draws,
+    steps: list[slice],
+    generator: torch.Generator,
+    frames: FrameRule,
+) -> Iterator[Batch]:
+    """This rank's part of each batch, with the frames that a step sees."""
+    parts = [_own_part(step) for step in steps]
+    picked = None if draws.picked is None else torch.from_numpy(draws.picked).to(train.device)
+    values = train.batches(draws.index, parts)
+    for step, part, (features, labels) in zip(steps, parts, values, strict=True):
+        chosen = None if picked is None else picked[part]
+        batch = Batch(features, labels, chosen, generator, _whole(step))
+        batch.features = draw_frames(batch, frames)
+        yield batch
+
+
+def _own_part(step: slice) -> slice:
+    mine = ranks.own(step.stop - step.start)
+    return slice(step.start + mine.start, step.start + mine.stop)
+
+
+def _share_sizes(step: slice) -> list[int]:
+    return ranks.shares(step.stop - step.start)
+
+
+def _whole(step: slice) -> int | None:
+    return step.stop - step.start if ranks.size() > 1 else None
+
+
+@torch.no_grad()
+def _quiet_scores(stepper: Stepper, features: Tensor) -> Tensor:
+    """Probabilities (B, C) in eval mode, leaving the method as it was."""
+    stepper.method.eval()
+    with stepper.autocast:
+        scores: Tensor = stepper.method(features).float().sigmoid()
+    training_mode(stepper.method)
+    return scores
