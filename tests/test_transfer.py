@@ -69,6 +69,19 @@ def test_out_and_in_again_is_bit_exact(toy):
     assert np.isnan(after.times(after.ids[0])).all()
 
 
+def test_what_verify_takes_out_is_imported_again(toy):
+    root, benchmark, _, out = toy
+    store = import_features(benchmark, out, root)
+    before = {path.name: path.read_bytes() for path in store.glob("part-*")}
+    (store / "part-00000.h5").write_bytes(b"no shard")
+    arguments = ["verify", "--dataset", "toy", "--features", store.name, "--root", str(root)]
+    repaired = CliRunner().invoke(cli, [*arguments, "--repair"])
+    assert repaired.exit_code == 1
+    assert "64 listed videos have no features; import them again" in repaired.output
+    assert import_features(benchmark, out, root) == store
+    assert {path.name: path.read_bytes() for path in store.glob("part-*")} == before
+
+
 def test_importing_again_gives_the_same_store_and_other_values_another(toy):
     root, benchmark, _, out = toy
     store = import_features(benchmark, out, root)

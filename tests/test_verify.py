@@ -99,4 +99,4 @@ def test_the_command(store: tuple[Benchmark, Path], tmp_path: Path) -> None:
     repaired = runner.invoke(cli, [*arguments, "--repair"])
     assert repaired.exit_code == 1
     assert "repaired  2" in repaired.output
-    assert "3 listed videos have no features yet" in repaired.output
+    assert "3 listed videos have no features; run `meid-bench extract`" in repaired.output

@@ -137,6 +137,7 @@ def verify(dataset: str, features: str | None, repair: bool, root: Path) -> None
     from meid_bench.benchmark import load_benchmark
     from meid_bench.features import find_store
     from meid_bench.stores.account import take_account
+    from meid_bench.stores.feature_manifest import load_manifest
     from meid_bench.stores.verify import repair_store, verify_store
 
     benchmark = load_benchmark(dataset, root)
@@ -147,7 +148,7 @@ def verify(dataset: str, features: str | None, repair: bool, root: Path) -> None
         click.echo(f"wrong     {fault}")
     if faults and repair:
         repair_store(folder, faults)
-        click.echo(f"repaired  {len(faults)}; `meid-bench extract` makes again what was taken out")
+        click.echo(f"repaired  {len(faults)}; what was wrong is taken out")
     elif faults:
         raise DataError(
             f"{folder} has {len(faults)} faults; `meid-bench verify --repair` puts what is wrong "
@@ -156,6 +157,7 @@ def verify(dataset: str, features: str | None, repair: bool, root: Path) -> None
     account = take_account(benchmark, folder)
     print_account(account)
     if account.untried:
-        raise DataError(
-            f"{len(account.untried)} listed videos have no features yet; run `meid-bench extract`"
-        )
+        again = "run `meid-bench extract`"
+        if load_manifest(folder)["imported"]:
+            again = "import them again from where they were made"
+        raise DataError(f"{len(account.untried)} listed videos have no features; {again}")
