@@ -215,7 +215,7 @@ def measure_epochs(
                 if turn:  # the first one warms up
                     times[name].append(took)
         rows.append([case, *_ratios(times)])
-        click.echo(f"  {case}: done", err=True)
+        click.echo("  " + ", ".join(rows[-1]), err=True)  # a long run may be cut short
     return rows
 
 
