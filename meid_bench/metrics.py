@@ -16,10 +16,7 @@ MEASURES = ("overall", *GROUPS)
 # Below this many scores one thread is done before others have started.
 SERIAL_SIZE = 1 << 20
 # Classes copied together, and videos: both sides of a copied tile fit into a core's cache.
-BLOCK, TILE = 32, 256
-# From so many videos on, sorting all of a class's scores costs more than counting them by bits.
-BUCKETS_FROM = 4096
-BUCKETS = (0x3F800000 >> 16) + 1  # the upper half of the bits of 1.0, the largest score
+BLOCK, TILE = 64, 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +48,8 @@ def average_precision(scores: NDArray[Any], labels: NDArray[Any]) -> NDArray[np.
     one threshold, so that the order of the videos cannot matter. Every positive adds 1 / P to the
     recall at its own score, hence AP is the mean over positives of the precision there, and that
     needs two counts only: scores and positives that are at least as large. Each class's scores
-    are sorted once, as plain values, and the few positives are looked up; where videos are many,
-    even that sorting is confined to the positives' neighbours.
+    are sorted once, as plain values (which numpy does many at a time), and the few positives are
+    looked up among them.
 
     Args:
         scores: Probabilities in [0, 1], (N, C), any float type.
@@ -72,16 +69,15 @@ def average_precision(scores: NDArray[Any], labels: NDArray[Any]) -> NDArray[np.
     """
     _check(scores, labels)
     num_classes = scores.shape[1]
+    # numpy sorts float16 by slow comparisons; float32 holds its values exactly.
+    dtype = np.float32 if scores.dtype == np.float16 else scores.dtype
+    hits = _hits(scores, labels, dtype)
     result = np.full(num_classes, np.nan)
 
     def work(start: int) -> None:
-        block = slice(start, start + BLOCK)
-        # numpy sorts float16 by slow comparisons; float32 holds its values exactly.
-        dtype = np.float32 if scores.dtype == np.float16 else scores.dtype
-        columns = _transposed(scores[:, block], dtype)
-        positive = _transposed(labels[:, block] != 0, np.bool_)
-        for offset, (column, mask) in enumerate(zip(columns, positive, strict=True)):
-            result[start + offset] = _one_class(column, mask)
+        columns = _transposed(scores[:, start : start + BLOCK], dtype)
+        for number, column in enumerate(columns, start):
+            result[number] = _one_class(column, hits[number])
 
     starts = range(0, num_classes, BLOCK)
     if scores.size < SERIAL_SIZE:
@@ -162,6 +158,14 @@ def _by_view(
     return result
 
 
+def _hits(scores: NDArray[Any], labels: NDArray[Any], dtype: Any) -> list[NDArray[Any]]:
+    """The scores of each class's positives, sorted."""
+    rows, classes = np.divmod(np.flatnonzero(labels != 0), labels.shape[1])
+    values = scores[rows, classes].astype(dtype)
+    ends = np.bincount(classes, minlength=labels.shape[1]).cumsum()
+    return np.split(values[np.lexsort((values, classes))], ends[:-1])
+
+
 def _transposed(block: NDArray[Any], dtype: Any) -> NDArray[Any]:
     """A copy with a class a row; by tiles, as long strides would miss every cache."""
     columns = np.empty(block.shape[::-1], dtype=dtype)
@@ -170,40 +174,14 @@ def _transposed(block: NDArray[Any], dtype: Any) -> NDArray[Any]:
     return columns
 
 
-def _one_class(scores: NDArray[Any], positive: NDArray[np.bool_]) -> float:
-    hits = np.sort(scores[positive])
+def _one_class(scores: NDArray[Any], hits: NDArray[Any]) -> float:
+    """AP from all scores, which are sorted in place, and the sorted ones of the positives."""
     if not len(hits):
         return np.nan
-    few = len(hits) * 8 <= len(scores) and len(scores) >= BUCKETS_FROM
-    count = _count_by_buckets if few and scores.dtype == np.float32 else _count_by_sorting
-    correct = len(hits) - np.searchsorted(hits, hits, side="left")
-    return float(np.mean(correct / count(scores, hits)))
-
-
-def _count_by_sorting(scores: NDArray[Any], hits: NDArray[Any]) -> NDArray[np.int64]:
-    """How many scores are at least each hit; sorts `scores` in place."""
     scores.sort()
-    return len(scores) - np.searchsorted(scores, hits, side="left")
-
-
-def _count_by_buckets(scores: NDArray[np.float32], hits: NDArray[np.float32]) -> NDArray[np.int64]:
-    """The same for scores in [0, 1], where hits are few: only their neighbours are sorted.
-
-    The bits of floats that are not negative are ordered as the floats are, so that the upper
-    half of the bits is a bucket: whole buckets above a hit's are counted, its own is looked into.
-    """
-    scores += 0.0  # -0.0 has the sign's bit
-    hits = hits + np.float32(0.0)
-    bucket = (scores.view(np.uint32) >> 16).astype(np.int64)
-    own = hits.view(np.uint32) >> 16
-    up_to = np.bincount(bucket, minlength=BUCKETS).cumsum()[own]
-    wanted = np.zeros(BUCKETS, dtype=bool)
-    wanted[own] = True
-    near = np.sort(scores[wanted[bucket]])
-    next_bucket = ((own + 1) << 16).view(np.float32)
-    inside = np.searchsorted(near, next_bucket) - np.searchsorted(near, hits)
-    found: NDArray[np.int64] = len(scores) - up_to + inside
-    return found
+    retrieved = len(scores) - np.searchsorted(scores, hits, side="left")
+    correct = len(hits) - np.searchsorted(hits, hits, side="left")
+    return float(np.mean(correct / retrieved))
 
 
 def _check(scores: NDArray[Any], labels: NDArray[Any]) -> None:

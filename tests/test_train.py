@@ -201,7 +201,8 @@ def test_compiled_modules_learn_the_same(bfloat16: bool) -> None:
     """MEID with every module compiled, attention and batch normalisation in both stages."""
     found = []
     for compiled in (False, True):
-        method = build("meid", "nextvlad", epochs=2, milestones=(1,))
+        # Without dropout: compiled, it draws other numbers.
+        method = toy_method("meid", "nextvlad", {"epochs": 2, "milestones": (1,)}, dropout=0)
         found.append(fit(training(method, compile=compiled, bfloat16=bfloat16)))
         assert all(hasattr(m, "_compiled_call_impl") for m in method.children())
         assert all((m._compiled_call_impl is not None) == compiled for m in method.children())

@@ -13,23 +13,12 @@ import time
 from collections.abc import Callable
 
 import numpy as np
+from field_loop import argsort_ap
 from numpy.typing import NDArray
 
 from meid_bench.board.bootstrap import intervals, resample
 from meid_bench.cores import cores
 from meid_bench.metrics import average_precision
-
-
-def argsort_ap(scores: NDArray[np.float32], labels: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Per class: argsort, cumulative sums, precision at each positive; as research code has it."""
-    result = np.full(scores.shape[1], np.nan)
-    for c in range(scores.shape[1]):
-        order = np.argsort(-scores[:, c])
-        hits = labels[order, c] == 1
-        if hits.any():
-            precision = np.cumsum(hits) / np.arange(1, len(hits) + 1)
-            result[c] = precision[hits].mean()
-    return result
 
 
 def seconds(call: Callable[[], object]) -> float:

@@ -6,6 +6,7 @@ Nonlinear classifier averaged after its last layer; AP by an argsort per class.
 """
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -126,7 +127,7 @@ def stacked(features: Tensor, labels: Tensor, ap: NDArray[np.float64]) -> tuple[
     return out, mixed
 
 
-def argsort_ap(scores: NDArray[np.float32], labels: NDArray[np.float32]) -> NDArray[np.float64]:
+def argsort_ap(scores: NDArray[np.float32], labels: NDArray[Any]) -> NDArray[np.float64]:
     """AP of every class from the order of its scores; ties as they fall."""
     result = np.full(scores.shape[1], np.nan)
     for column in range(scores.shape[1]):

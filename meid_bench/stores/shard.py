@@ -3,11 +3,11 @@
 import errno
 import io
 from collections.abc import Container, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Any, BinaryIO
 
 import h5py
 import numpy as np
@@ -76,7 +76,7 @@ def write_shard(path: Path, count: int, videos: Iterable[VideoFeatures]) -> None
         DataError: The disk is full or the folder cannot be written to.
     """
     try:
-        with atomic(path) as temporary, _Target(temporary) as target:
+        with atomic(path) as temporary, closing(_Target(temporary)) as target:
             with h5py.File(target, "w") as file:
                 _fill(file, count, videos)
             target.check()
@@ -84,42 +84,56 @@ def write_shard(path: Path, count: int, videos: Iterable[VideoFeatures]) -> None
         raise write_error(path.parent, error) from error
 
 
-class _Target(io.FileIO):
-    """The file that HDF5 writes; HDF5 does not come through a full disk in one piece.
+class _Target:
+    """The file that HDF5 writes, and reads back from, as it goes.
 
-    So it is not told: from the first error on nothing is written any more, and `check` raises it.
+    HDF5 does not come through a full disk in one piece, so it is not told: from the first error
+    on everything is in memory, and `check` raises the error once HDF5 has closed.
     """
 
     def __init__(self, path: Path) -> None:
-        super().__init__(path, "w+")
+        self._file: BinaryIO = path.open("w+b", buffering=0)
         self._error: OSError | None = None
 
-    def write(self, data: Any, /) -> int:
-        """Write all of `data`."""
-        left = memoryview(data).cast("B")
+    def __getattr__(self, name: str) -> Any:
+        """`seek`, `readinto` and the like are the file's."""
+        return getattr(self._file, name)
+
+    def write(self, data: Any) -> int:
+        """Write all of `data`, an array of bytes."""
+        start, left = self._file.tell(), memoryview(data).cast("B")
         size = len(left)
-        with self._watched():
-            while left and self._error is None:
-                left = left[super().write(left) :]
+        try:
+            while left:
+                left = left[self._file.write(left) :]
+        except OSError as error:
+            self._go_on_in_memory(error)
+            self._file.seek(start)
+            self._file.write(data)
         return size
 
-    def truncate(self, size: int | None = None, /) -> int:
+    def truncate(self, size: int) -> int:
         """Make the file that long."""
-        with self._watched():
-            super().truncate(size)
-        return self.tell()
+        try:
+            return self._file.truncate(size)
+        except OSError as error:
+            self._go_on_in_memory(error)
+            return self._file.truncate(size)
 
     def check(self) -> None:
         """Raise the error of a write that failed."""
         if self._error is not None:
             raise self._error
 
-    @contextmanager
-    def _watched(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            self._error = self._error or error
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def _go_on_in_memory(self, error: OSError) -> None:
+        self._error = error
+        self._file.seek(0)
+        with self._file as file:
+            self._file = io.BytesIO(file.read())
 
 
 def _fill(file: h5py.File, count: int, videos: Iterable[VideoFeatures]) -> None:
