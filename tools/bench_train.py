@@ -16,6 +16,7 @@ ratios of medians; features are made up and lie in a temporary folder.
 """
 
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -58,6 +59,9 @@ CASES = {"plain": ("plain", 0), "FrameStack": ("framestack", 0)} | {
 }
 EPOCH = 1  # of the stage: from it on FrameStack stacks
 TENFOLD = 10
+# glibc keeps freed tensors of a few megabytes for later, more of them the more steps there were:
+# what is measured is what is in use.
+RETURNED_AT_ONCE = {"MALLOC_MMAP_THRESHOLD_": str(4 << 20)}
 
 
 @dataclass(frozen=True)
@@ -249,9 +253,9 @@ def measure_memory(size: Size, folder: Path, cache: str, device: torch.device) -
     arguments = [sys.executable, __file__, "--memory-of", cache, "--store", str(folder)]
     for name in ("videos", "frames", "width", "classes", "batch", "aggregator"):
         arguments += [f"--{name}", str(getattr(size, name))]
-    done = subprocess.run(
-        [*arguments, "--device", str(device)], check=True, capture_output=True, text=True
-    )
+    arguments += ["--device", str(device)]
+    environment = os.environ | RETURNED_AT_ONCE
+    done = subprocess.run(arguments, env=environment, check=True, capture_output=True, text=True)
     return float(json.loads(done.stdout))
 
 
