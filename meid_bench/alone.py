@@ -1,7 +1,7 @@
 """Alone: one process at a time where two would write the same files."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -31,4 +31,7 @@ def alone(lock: Path, what: str) -> Iterator[None]:
     try:
         yield
     finally:
+        # While it is held: whoever locks the file that has gone notices, and takes a new one.
+        with suppress(OSError):
+            lock.unlink()
         held.release()

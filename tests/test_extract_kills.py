@@ -136,11 +136,15 @@ def test_killed_at_any_moment(tmp_path: Path, scene: Benchmark, undisturbed: Und
     for number in range(3 * TIMES):
         root = tmp_path / str(number)
         benchmark = link_inputs(root, undisturbed)
-        process = start(root)
-        process.join(moments.uniform(0.2, 0.95) * whole)
-        process.kill()
-        process.join()
-        stood.append(standing(root, undisturbed))
+        found = []
+        for _ in range(2):
+            process = start(root)
+            process.join(moments.uniform(0.2, 0.95) * whole)
+            process.kill()
+            process.join()
+            found.append(standing(root, undisturbed))
+        assert found == sorted(found)
+        stood += found
         end(root, benchmark, undisturbed)
     print(f"killed at any moment: shards that stood {stood}")
 

@@ -1,5 +1,7 @@
 """The feature store: what is written is what is read, lazily, in any process."""
 
+import errno
+import io
 import multiprocessing
 import os
 import pickle
@@ -122,6 +124,40 @@ def test_a_full_disk_leaves_the_shard_that_was_there(tmp_path: Path) -> None:
         assert "there is no space left" in str(error), size
         assert path.read_bytes() == before
         assert [found.name for found in tmp_path.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("works", range(0, 30, 3))
+def test_a_vanished_disk_is_one_sentence(
+    works: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A mount that has gone fails at writing and at reading alike."""
+    left = works
+
+    class Vanishing(io.FileIO):
+        def write(self, data: Any) -> int:
+            self.touch()
+            return super().write(data)
+
+        def readinto(self, buffer: Any) -> int:
+            self.touch()
+            return super().readinto(buffer) or 0
+
+        def touch(self) -> None:
+            nonlocal left
+            left -= 1
+            if left < 0:
+                raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+
+    kept = Path.open
+
+    def opened(path: Path, mode: str = "r", *arguments: Any, **more: Any) -> Any:
+        return Vanishing(path, "w+") if mode == "w+b" else kept(path, mode, *arguments, **more)
+
+    monkeypatch.setattr(Path, "open", opened)
+    videos = [video(f"v{number:02d}") for number in range(40)]
+    with pytest.raises(DataError, match=os.strerror(errno.ESTALE)):
+        write_shard(tmp_path / "part-00000.h5", 40, videos)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_spool_gives_back_what_it_took_in_the_order_of_ids(tmp_path: Path) -> None:

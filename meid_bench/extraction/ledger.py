@@ -109,7 +109,8 @@ class Ledger:
         if len(shard) == len(plan.pending):
             del self._open[plan.number]
             with closing(shard.spool) as spool:
-                self._write(plan, spool)
+                if len(spool):
+                    self._write(plan, spool)
             update_failures(self._folder, plan.pending, shard.failed)
 
     def _write(self, plan: ShardPlan, spool: Spool) -> None:
@@ -117,6 +118,5 @@ class Ledger:
         path = shard_path(self._folder, plan.number)
         stored = shard_ids(path) if path.is_file() else []
         before = read_shard(path) if stored else ()
-        if len(spool):
-            both = merge(before, spool, key=lambda video: video.id)
-            write_shard(path, len(stored) + len(spool), both)
+        both = merge(before, spool, key=lambda video: video.id)
+        write_shard(path, len(stored) + len(spool), both)

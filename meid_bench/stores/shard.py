@@ -3,7 +3,7 @@
 import errno
 import io
 from collections.abc import Container, Iterable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -18,6 +18,8 @@ from meid_bench.paths import atomic
 
 VIDEOS_PER_SHARD = 64
 PATTERN = "part-*.h5"
+# Bytes below which a write of HDF5's may be of something that it reads again: no whole features.
+SMALL = 1 << 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,22 +89,36 @@ def write_shard(path: Path, count: int, videos: Iterable[VideoFeatures]) -> None
 class _Target:
     """The file that HDF5 writes, and reads back from, as it goes.
 
-    HDF5 does not come through a full disk in one piece, so it is not told: from the first error
-    on everything is in memory, and `check` raises the error once HDF5 has closed.
+    HDF5 does not come through a full or vanished disk in one piece, so it is not told: from the
+    first error on everything is in memory, and `check` raises the error once HDF5 has closed. What
+    HDF5 may read back, all but the features, is kept for that.
     """
 
     def __init__(self, path: Path) -> None:
         self._file: BinaryIO = path.open("w+b", buffering=0)
         self._error: OSError | None = None
+        self._small: list[tuple[int, bytes]] = []
 
     def __getattr__(self, name: str) -> Any:
-        """`seek`, `readinto` and the like are the file's."""
+        """`seek`, `tell` and `flush` are the file's."""
         return getattr(self._file, name)
+
+    def readinto(self, buffer: Any) -> int:
+        """Read what was written."""
+        start = self._file.tell()
+        try:
+            return self._file.readinto(buffer)  # type: ignore[attr-defined,no-any-return]
+        except OSError as error:
+            self._go_on_in_memory(error)
+            self._file.seek(start)
+            return self._file.readinto(buffer)  # type: ignore[attr-defined,no-any-return]
 
     def write(self, data: Any) -> int:
         """Write all of `data`, an array of bytes."""
         start, left = self._file.tell(), memoryview(data).cast("B")
         size = len(left)
+        if size < SMALL and self._error is None:
+            self._small.append((start, bytes(left)))
         try:
             while left:
                 left = left[self._file.write(left) :]
@@ -131,9 +147,12 @@ class _Target:
 
     def _go_on_in_memory(self, error: OSError) -> None:
         self._error = error
-        self._file.seek(0)
-        with self._file as file:
-            self._file = io.BytesIO(file.read())
+        with suppress(OSError):
+            self._file.close()
+        self._file = io.BytesIO()
+        for start, data in self._small:
+            self._file.seek(start)
+            self._file.write(data)
 
 
 def _fill(file: h5py.File, count: int, videos: Iterable[VideoFeatures]) -> None:
