@@ -2,6 +2,7 @@
 
 import errno
 import io
+import os
 from collections.abc import Container, Iterable, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass
@@ -291,6 +292,9 @@ def damaged_videos(path: Path) -> dict[str, int]:
 
 def unreadable(path: Path, error: Exception) -> DataError:
     """The sentence for a file that is no shard."""
+    # HDF5 puts the time, pointers and a line's end behind what the system said.
+    number = getattr(error, "errno", None)
+    reason = os.strerror(number) if number else error
     return DataError(
-        f"{path} is no readable shard ({error}); `meid-bench verify --repair` takes it out"
+        f"{path} is no readable shard ({reason}); `meid-bench verify --repair` takes it out"
     )
