@@ -42,7 +42,6 @@ class BuildResult:
         benchmark: The benchmark.
         manifest: From what, and where its videos lie.
         folder: Where both were written.
-        missed: A sentence for each target that a computed split missed.
         transfer: What fetching single videos took; None where no archive was read that way.
         features: Folders of features that came with the official files, to be read in place.
     """
@@ -50,7 +49,6 @@ class BuildResult:
     benchmark: Benchmark
     manifest: BuildManifest
     folder: Path
-    missed: tuple[str, ...]
     transfer: Transfer | None = None
     features: tuple[Registered, ...] = ()
 
@@ -62,7 +60,6 @@ def build(
     videos: Mode = "needed",
     *,
     video_folder: Path | None = None,
-    allow_inexact: bool = False,
 ) -> BuildResult:
     """Build a benchmark; run again, it does only what is missing.
 
@@ -74,7 +71,6 @@ def build(
         videos: "needed" for the listed videos, "all" for the whole archive, "none" for those
             that lie in a folder already, if any.
         video_folder: A folder of unpacked videos to use in place, in place of `videos`.
-        allow_inexact: Build also where a computed split misses a target.
 
     Raises:
         MeidBenchError: Anything that the files, the network, the disk or a setting did wrong.
@@ -84,16 +80,9 @@ def build(
     origin = Source.parse(source)
     folder = benchmark_dir(root, spec.name)
     with alone(root / LOCK, "build"), named_when_full(root):
-        with annotation_files(spec.sources.annotations, origin, root, spec_folder) as (
-            files,
-            sources,
-        ):
-            benchmark, missed = assemble(spec, spec_folder, files)
-        if missed and not allow_inexact:
-            raise DataError(
-                f"{spec.name} cannot be split as its recipe asks: {'; '.join(missed)}; build with "
-                "--allow-inexact to take the nearest split found"
-            )
+        annotations, by_sum = spec.sources.annotations, spec.fingerprint is None
+        with annotation_files(annotations, origin, root, spec_folder, by_sum) as (files, sources):
+            benchmark = assemble(spec, spec_folder, files)
         _save(benchmark, root)
         ids, archive = benchmark.all_ids(), spec.sources.videos
         if video_folder is not None:
@@ -109,9 +98,7 @@ def build(
             features = [register_npy(benchmark, npy, root) for npy in npy_folders(origin.folder)]
         manifest = _manifest(benchmark, sources, gathered)
         save_manifest(manifest, root)
-    return BuildResult(
-        benchmark, manifest, folder, tuple(missed), gathered.transfer, tuple(features)
-    )
+    return BuildResult(benchmark, manifest, folder, gathered.transfer, tuple(features))
 
 
 def build_own(
@@ -152,7 +139,7 @@ def build_own(
         _save(benchmark, root)
         manifest = _manifest(benchmark, {"labels": verify(labels, None, None)}, Gathered(there))
         save_manifest(manifest, root)
-    return BuildResult(benchmark, manifest, benchmark_dir(root, name), ())
+    return BuildResult(benchmark, manifest, benchmark_dir(root, name))
 
 
 def _in_place(folder: Path, archive: str, ids: Sequence[str], root: Path) -> VideosFound:

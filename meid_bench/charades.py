@@ -6,9 +6,10 @@ from pathlib import Path
 
 from meid_bench.annotation import Annotation, Interval, id_fault
 from meid_bench.csvfile import read_lines, read_rows
-from meid_bench.errors import DataError
+from meid_bench.errors import DataError, listing
 
 COLUMNS = ("id", "subject", "script", "actions", "length")
+EGO_COLUMN = "egocentric"
 VIEWS = {"Yes": "first", "No": "third"}
 EGO_SUFFIX = "EGO"
 _CODE = re.compile(r"c(\d{3})")
@@ -38,7 +39,7 @@ def read_classes(path: Path) -> tuple[str, ...]:
     return tuple(names)
 
 
-def read_annotations(path: Path, num_classes: int) -> list[Annotation]:
+def read_annotations(path: Path, num_classes: int, ego: bool = False) -> list[Annotation]:
     """Read an official Charades or Charades-Ego csv, every row of it.
 
     A label is in the set of classes of the row's `actions`, whether or not an interval of it
@@ -49,6 +50,7 @@ def read_annotations(path: Path, num_classes: int) -> list[Annotation]:
     Args:
         path: The csv file, UTF-8.
         num_classes: Classes c000 .. of the class list.
+        ego: The file must have the column `egocentric`.
 
     Returns:
         One annotation a row, in the file's order; rows without actions have no labels.
@@ -63,19 +65,20 @@ def read_annotations(path: Path, num_classes: int) -> list[Annotation]:
         `charades_video` names a Charades video of the same script, not the pair.
     """
     annotations: list[Annotation] = []
-    first_line: dict[str, int] = {}
-    for line, row in read_rows(path, COLUMNS):
+    lines: dict[str, list[int]] = {}
+    for line, row in read_rows(path, (*COLUMNS, EGO_COLUMN) if ego else COLUMNS):
         try:
             annotation = _annotation(row, num_classes)
         except ValueError as error:
             raise DataError(f"{path}, line {line}: {error}; mend that row") from error
-        if annotation.id in first_line:
-            raise DataError(
-                f"{path}, line {line}: video {annotation.id!r} stands on line "
-                f"{first_line[annotation.id]} already; every id may stand once"
-            )
-        first_line[annotation.id] = line
+        lines.setdefault(annotation.id, []).append(line)
         annotations.append(annotation)
+    if doubled := [name for name in lines if len(lines[name]) > 1]:
+        one, *others = lines[doubled[0]]
+        raise DataError(
+            f"{path}, line {others[0]}: video {doubled[0]!r} stands on line {one} already; every "
+            f"id may stand once, {len(doubled)} do not: {listing(doubled)}"
+        )
     return annotations
 
 
@@ -93,8 +96,8 @@ def _annotation(row: dict[str, str], num_classes: int) -> Annotation:
         if start < end:
             intervals.append(Interval(label, start, end))
     view = pair = None
-    if "egocentric" in row:
-        egocentric = row["egocentric"].strip()
+    if EGO_COLUMN in row:
+        egocentric = row[EGO_COLUMN].strip()
         if egocentric not in VIEWS:
             raise ValueError(f"egocentric is {egocentric!r} where Yes or No was expected")
         view, pair = VIEWS[egocentric], name.removesuffix(EGO_SUFFIX)

@@ -1,10 +1,11 @@
 """The errors that a user can mend: each is one sentence, printed without a traceback."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
 # Names that an error lists: thousands of video ids would bury the sentence.
 LISTED = 60
+FIRST_FEW = 5
 
 
 class MeidBenchError(Exception):
@@ -23,6 +24,12 @@ class MethodError(MeidBenchError):
     """A method breaks its contract: a wrong shape, a NaN, nothing to train."""
 
 
+def listing(names: Sequence[str], most: int = FIRST_FEW) -> str:
+    """The first names, and how many more there are: "a, b, c and 7 more"."""
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
 def unknown(kind: str, name: str, known: Iterable[str]) -> SettingError:
     """Say that `name` is no known `kind`, and offer the nearest one.
 
@@ -33,8 +40,6 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> SettingError:
     """
     choices = sorted(known)
     nearest = get_close_matches(name, choices, n=1, cutoff=0.5)
-    listed = ", ".join(choices[:LISTED]) or "none"
-    if len(choices) > LISTED:
-        listed += f" and {len(choices) - LISTED} more"
+    listed = listing(choices, LISTED) or "none"
     hint = f"did you mean {nearest[0]!r}?" if nearest else f"known: {listed}"
     return SettingError(f"There is no {kind} {name!r}; {hint}")

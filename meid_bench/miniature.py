@@ -1,7 +1,6 @@
 """Miniature: a made-up Charades release in the official formats, with its spec.json."""
 
 import csv
-import hashlib
 import io
 import json
 import random
@@ -108,7 +107,7 @@ def make_release(folder: Path, seed: int, frames: int = 8) -> Path:
     for split in PARTS:
         listed = sorted(clip.id for clip in clips[split] if clip.labels)
         write_text(folder / f"{split}.txt", "".join(f"{name}\n" for name in listed))
-    spec = _spec(annotations, videos, members) | {"title": title, "frames": frames}
+    spec = _spec(annotations, videos) | {"title": title, "frames": frames}
     write_text(folder / FILE, json.dumps(spec, indent=2) + "\n")
     return folder
 
@@ -229,15 +228,9 @@ def _write_zip(path: Path, members: dict[str, bytes]) -> None:
             archive.writestr(zipfile.ZipInfo(name), content)
 
 
-def _spec(annotations: Path, videos: Path, members: dict[str, str]) -> dict[str, object]:
+def _spec(annotations: Path, videos: Path) -> dict[str, object]:
     roles = {"train": "_train.csv", "test": "_test.csv", "classes": "_classes.txt"}
-    files = {
-        role: {
-            "path": f"Charades/Charades_v1{suffix}",
-            "sha256": hashlib.sha256(members[f"Charades_v1{suffix}"].encode()).hexdigest(),
-        }
-        for role, suffix in roles.items()
-    }
+    files = {role: f"Charades/Charades_v1{suffix}" for role, suffix in roles.items()}
     return {
         "name": NAME,
         "format": "charades",
@@ -250,7 +243,9 @@ def _spec(annotations: Path, videos: Path, members: dict[str, str]) -> dict[str,
         "expected": None,
         "published": None,
         "lists": {split: f"{split}.txt" for split in PARTS},
-        "recipe": None,
+        "lists_origin": None,
+        "checks": None,
+        "fingerprint": None,
         "citation": "Made-up videos, rendered by `meid-bench demo`; nothing to cite.",
         "licence": "Made-up videos; no rights reserved.",
     }

@@ -75,9 +75,9 @@ def spec_data(source: Path, base: str, suffix: str) -> dict[str, Any]:
             "annotations": {
                 **_origin(source / "Made.zip", base),
                 "members": {
-                    "train": {"path": "Made/made_train.csv", "sha256": None},
-                    "test": {"path": "Made/made_test.csv", "sha256": None},
-                    "classes": {"path": "Made/made_classes.txt", "sha256": None},
+                    "train": "Made/made_train.csv",
+                    "test": "Made/made_test.csv",
+                    "classes": "Made/made_classes.txt",
                 },
             },
             "videos": {
@@ -92,7 +92,9 @@ def spec_data(source: Path, base: str, suffix: str) -> dict[str, Any]:
         "expected": None,
         "published": None,
         "lists": {split: f"{split}.txt" for split in SIZES},
-        "recipe": None,
+        "lists_origin": None,
+        "checks": None,
+        "fingerprint": None,
         "citation": "",
         "licence": "",
     }

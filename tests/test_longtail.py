@@ -54,7 +54,7 @@ def test_imbalance_is_largest_over_smallest() -> None:
 def test_a_row_of_table_1() -> None:
     labels = {"train": [(0, 1), (0,), (0,)], "val": [(1,)], "test": [(0,), (1,)]}
     row = statistics(labels, 2, Bins(1, 2))
-    assert row == Statistics(2, 1, 0, 1, 3, 1, 2, 4 / 3, 3.0)
+    assert row == Statistics(2, 1, 0, 1, 3, 1, 2, 6 / 5, 3.0)
 
 
 def test_numbers_agree_where_they_print_alike() -> None:

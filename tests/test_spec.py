@@ -22,7 +22,8 @@ def test_every_packaged_specification_is_whole(name: str) -> None:
     folder = find_spec(name)
     spec = load_spec(folder)
     assert spec.name == name == folder.name
-    assert spec.expected is not None
+    assert (spec.expected is None) == name.endswith("-sd") == (spec.published is None)
+    assert spec.fingerprint is not None
     assert spec.citation
     assert spec.licence
     for path in (spec.lists or {}).values():
@@ -60,6 +61,7 @@ def put(*path: str, value: Any) -> Callable[[dict[str, Any]], None]:
         (put("name", value="../x"), "'../x' cannot be a name"),
         (put("name", value=3), "name must be str, not 3"),
         (put("format", value="avi"), "format must be one of charades, charadesego, videolt, csv"),
+        (put("fingerprint", value="abc"), "fingerprint 'abc' must be 64 hexadecimal digits"),
         (put("frames", value=0), "frames must be at least 1, not 0"),
         (put("frames", value=True), "frames must be int"),
         (put("training_frames", value=5), "training_frames must be 1 to 4"),
@@ -71,7 +73,7 @@ def put(*path: str, value: Any) -> Callable[[dict[str, Any]], None]:
         (put("sources", "videos", "url", value="http://x/.."), "must end in a file's name"),
         (put("sources", "videos", "archive", value="a/b"), "'a/b' cannot be a name"),
         (put("sources", "annotations", "url", value="http://x/"), "must end in a file's name"),
-        (put("sources", "annotations", "members", "train", value={}), "missing key"),
+        (put("sources", "annotations", "members", "train", value={}), "members.train must be str"),
     ],
 )
 def test_what_is_wrong_is_named(

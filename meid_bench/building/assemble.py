@@ -1,5 +1,6 @@
 """Assemble: a specification and the official files become a Benchmark."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import chain
 from pathlib import Path
@@ -7,18 +8,17 @@ from pathlib import Path
 from meid_bench import videolt
 from meid_bench.annotation import Annotation
 from meid_bench.benchmark import SPLITS, Benchmark
+from meid_bench.building.identity import confirm
 from meid_bench.building.labelcsv import own_benchmark
-from meid_bench.building.spec import Spec
-from meid_bench.building.targets import Targets
+from meid_bench.building.spec import FILE, Spec
 from meid_bench.charades import read_annotations, read_classes
 from meid_bench.csvfile import read_lines
-from meid_bench.errors import DataError
-from meid_bench.split import make_split
+from meid_bench.errors import DataError, listing
 
 Splits = Mapping[str, tuple[Annotation, ...]]
 
 
-def assemble(spec: Spec, folder: Path, files: Mapping[str, Path]) -> tuple[Benchmark, list[str]]:
+def assemble(spec: Spec, folder: Path, files: Mapping[str, Path]) -> Benchmark:
     """Read the annotations and split them as the specification says.
 
     Args:
@@ -27,12 +27,12 @@ def assemble(spec: Spec, folder: Path, files: Mapping[str, Path]) -> tuple[Bench
         files: Role to annotation file.
 
     Returns:
-        The benchmark, and a sentence for each target that its recipe missed.
+        The benchmark.
 
     Raises:
-        DataError: A file is not what it should be, or a listed video is not annotated.
+        DataError: A file is not what it should be, a listed video is not annotated, or the
+            benchmark is not the one that the specification states.
     """
-    missed: list[str] = []
     if spec.format == "csv":
         own = own_benchmark(_role(spec, files, "labels"), spec.name, spec.frames, spec.bins)
         classes, splits = own.classes, own.splits
@@ -41,7 +41,7 @@ def assemble(spec: Spec, folder: Path, files: Mapping[str, Path]) -> tuple[Bench
         paths = {split: _role(spec, files, split) for split in SPLITS}
         splits = videolt.read_lists(paths, len(classes))
     else:
-        classes, splits, missed = _charades(spec, folder, files)
+        classes, splits = _charades(spec, folder, files)
     benchmark = Benchmark(
         name=spec.name,
         title=spec.title,
@@ -55,25 +55,21 @@ def assemble(spec: Spec, folder: Path, files: Mapping[str, Path]) -> tuple[Bench
         citation=spec.citation,
         licence=spec.licence,
     )
-    return benchmark, missed
+    confirm(benchmark, spec, folder)
+    return benchmark
 
 
 def _charades(
     spec: Spec, folder: Path, files: Mapping[str, Path]
-) -> tuple[tuple[str, ...], Splits, list[str]]:
+) -> tuple[tuple[str, ...], Splits]:
+    if spec.lists is None:
+        raise DataError(f"{folder / FILE} names no lists; format {spec.format!r} needs them")
     classes = read_classes(_role(spec, files, "classes"))
-    train, test = (
-        read_annotations(_role(spec, files, role), len(classes)) for role in ("train", "test")
-    )
-    if spec.lists is not None:
-        paths = {split: folder / spec.lists[split] for split in SPLITS}
-        return classes, pick(paths, (train, test)), []
-    if spec.recipe is None:
-        raise DataError(f"{folder}: the specification has neither lists nor a recipe; add one")
-    result = make_split(train, test, len(classes), Targets.from_dict(spec.recipe))
-    annotated = {video.id: video for video in chain(train, test)}
-    splits = {split: tuple(annotated[name] for name in getattr(result, split)) for split in SPLITS}
-    return classes, splits, list(result.missed)
+    ego = spec.format == "charadesego"
+    pools = [
+        read_annotations(_role(spec, files, role), len(classes), ego) for role in ("train", "test")
+    ]
+    return classes, pick({split: folder / spec.lists[split] for split in SPLITS}, pools)
 
 
 def _role(spec: Spec, files: Mapping[str, Path], role: str) -> Path:
@@ -89,26 +85,35 @@ def pick(lists: Mapping[str, Path], pools: Sequence[Sequence[Annotation]]) -> Sp
     """The annotations of the ids in three list files, one id a line.
 
     Raises:
-        DataError: An id is listed twice, or is not annotated; names file and line.
+        DataError: An id is listed twice (names file and line), or videos are annotated in two
+            files or not at all (says how many, and names the first few).
     """
-    annotated: dict[str, Annotation] = {}
-    for video in chain(*pools):
-        if video.id in annotated:
-            raise DataError(f"Video {video.id!r} is in two of the annotation files; mend one")
-        annotated[video.id] = video
+    ids = _listed(lists)
+    wanted = [name for names in ids.values() for name in names]
+    times = Counter(video.id for video in chain(*pools))
+    if twice := sorted(name for name, number in times.items() if number > 1):
+        raise DataError(
+            f"Both annotation files have {len(twice):,} of the videos, {listing(twice)}; take the "
+            "official files"
+        )
+    if missing := sorted(name for name in wanted if name not in times):
+        raise DataError(
+            f"The annotation files lack {len(missing):,} of {len(wanted):,} listed videos, "
+            f"{listing(missing)}; are they the files of this data set, and whole?"
+        )
+    annotated = {video.id: video for video in chain(*pools)}
+    return {split: tuple(annotated[name] for name in names) for split, names in ids.items()}
+
+
+def _listed(lists: Mapping[str, Path]) -> dict[str, list[str]]:
+    """Split to the ids in its list file, in the file's order."""
     where: dict[str, str] = {}
-    splits = {}
+    ids: dict[str, list[str]] = {split: [] for split in lists}
     for split, path in lists.items():
-        videos = []
         for line, name in read_lines(path):
             here = f"{path}, line {line}"
             if name in where:
                 raise DataError(f"{here}: {name!r} stands in {where[name]} already; list it once")
-            if name not in annotated:
-                raise DataError(
-                    f"{here}: video {name!r} is not in the annotation files; is it the right list?"
-                )
             where[name] = here
-            videos.append(annotated[name])
-        splits[split] = tuple(videos)
-    return splits
+            ids[split].append(name)
+    return ids

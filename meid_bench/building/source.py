@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from meid_bench.archives.opener import open_archive
 from meid_bench.building.build_manifest import Found
-from meid_bench.building.spec import Annotations, Member, filename
+from meid_bench.building.spec import Annotations, filename
 from meid_bench.download import download, verify
 from meid_bench.errors import DataError, SettingError
 from meid_bench.paths import downloads_dir
@@ -57,18 +57,22 @@ class Source:
 
 @contextmanager
 def annotation_files(
-    annotations: Annotations, source: Source, root: Path, beside: Path
+    annotations: Annotations, source: Source, root: Path, beside: Path, by_sum: bool
 ) -> Iterator[tuple[dict[str, Path], dict[str, Found]]]:
-    """Find, or fetch and unpack, the annotation files, and verify them.
+    """Find, or fetch and unpack, the annotation files.
 
     They are looked for unpacked, then zipped: in the source's folder where one was named,
-    beside the spec.json, and otherwise among what was fetched before; then they are fetched.
+    beside the spec.json, and otherwise among what was fetched before; then they are fetched. What
+    is fetched is verified by size and sum: these tell a broken download. Files that were there
+    already may have been saved anew by whoever passed them on; what they say decides.
 
     Args:
         annotations: What the specification says of them.
         source: Where to look.
         root: The data root.
         beside: The folder of the spec.json.
+        by_sum: Verify an archive that is there already too, for want of a fingerprint to tell
+            whether it is the right one.
 
     Yields:
         Role to file, readable inside the `with`, and what was found, for the manifest.
@@ -80,12 +84,12 @@ def annotation_files(
     folders = [source.folder, beside] if source.folder is not None else [beside, downloads]
     for folder in folders:
         if files := _unpacked(annotations.members, folder):
-            sums = {role: annotations.members[role].sha256 for role in files}
-            yield files, {role: verify(file, None, sums[role]) for role, file in files.items()}
+            yield files, {role: verify(file, None, None) for role, file in files.items()}
             return
     path = find_file(filename(annotations.url), folders)
     if path is not None:
-        found = verify(path, annotations.bytes, annotations.sha256)
+        expected = (annotations.bytes, annotations.sha256) if by_sum else (None, None)
+        found = verify(path, *expected)
     elif source.folder is None and "://" in (url := source.url(annotations.url)):
         path = downloads / filename(annotations.url)
         found = download(url, path, annotations.bytes, annotations.sha256)
@@ -100,27 +104,26 @@ def find_file(name: str, folders: Sequence[Path]) -> Path | None:
     return next((folder / name for folder in folders if (folder / name).is_file()), None)
 
 
-def _unpacked(members: Mapping[str, Member], folder: Path) -> dict[str, Path] | None:
+def _unpacked(members: Mapping[str, str], folder: Path) -> dict[str, Path] | None:
     """Every member's file in a folder, with or without the archive's own folders; or None."""
     for flat in (False, True):
-        paths = {role: PurePosixPath(member.path) for role, member in members.items()}
+        paths = {role: PurePosixPath(member) for role, member in members.items()}
         files = {role: folder / (path.name if flat else path) for role, path in paths.items()}
         if files and all(file.is_file() for file in files.values()):
             return files
     return None
 
 
-def _unpack(members: Mapping[str, Member], path: Path, folder: Path) -> dict[str, Path]:
+def _unpack(members: Mapping[str, str], path: Path, folder: Path) -> dict[str, Path]:
     files = {role: folder / role for role in members}
     with open_archive(path) as archive:
         for role, member in members.items():
-            archive.copy(archive.find(member.path), files[role])
-            verify(files[role], None, member.sha256, f"{member.path} in {path}")
+            archive.copy(archive.find(member), files[role])
     return files
 
 
 def _nowhere(annotations: Annotations, folders: Sequence[Path]) -> str:
-    names = ", ".join(PurePosixPath(member.path).name for member in annotations.members.values())
+    names = ", ".join(PurePosixPath(member).name for member in annotations.members.values())
     where = " or ".join(map(str, dict.fromkeys(folders)))
     return (
         f"There is neither {filename(annotations.url)} nor all of {names} in {where}; put them "

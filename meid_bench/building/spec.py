@@ -40,18 +40,6 @@ def filename(url: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
-    """A file inside the annotation archive, which may also lie unpacked in a folder."""
-
-    path: str
-    sha256: str | None
-
-    def __post_init__(self) -> None:
-        """Refuse a sum that is none."""
-        _check_sum(self.sha256)
-
-
-@dataclass(frozen=True, slots=True)
 class Annotations:
     """The archive of annotation files.
 
@@ -59,13 +47,14 @@ class Annotations:
         url: Its address, or a bare file name where it is published nowhere.
         bytes: Its size, or None where none was published: then what was seen is recorded.
         sha256: Its sum, hexadecimal, or None likewise.
-        members: Role ("train", "val", "test", "classes", "labels") to the file in the archive.
+        members: Role ("train", "val", "test", "classes", "labels") to the path of that file in
+            the archive; it may also lie unpacked in a folder.
     """
 
     url: str
     bytes: int | None
     sha256: str | None
-    members: Mapping[str, Member]
+    members: Mapping[str, str]
 
     def __post_init__(self) -> None:
         """Refuse an address without a file's name, and a sum that is none."""
@@ -107,6 +96,35 @@ class Sources:
     videos: Videos | None
 
 
+@dataclass(frozen=True, slots=True)
+class OriginalList:
+    """A list as its authors published it: its path there, and the file's sum."""
+
+    path: str
+    sha256: str
+
+    def __post_init__(self) -> None:
+        """Refuse a sum that is none."""
+        _check_sum(self.sha256)
+
+
+@dataclass(frozen=True, slots=True)
+class ListsOrigin:
+    """Where lists of ids that somebody else published were taken from.
+
+    Attributes:
+        url: The repository's address.
+        commit: Its commit.
+        licence: Under which the lists stand there.
+        files: Split to the file there.
+    """
+
+    url: str
+    commit: str
+    licence: str
+    files: Mapping[str, OriginalList]
+
+
 @dataclass(frozen=True)
 class Spec:
     """A spec.json, checked.
@@ -122,8 +140,11 @@ class Spec:
         expected: The paper's Table 1 row, or None.
         published: The data set's name in the packaged published results, or None.
         lists: Split to its file of ids beside spec.json; None where the lists come with the
-            official files or are made by the recipe.
-        recipe: What `split.py` is to reach; None where there are lists.
+            official files.
+        lists_origin: Who published these lists; None where they were made here.
+        checks: File of check bytes beside spec.json (see `identity.py`), or None.
+        fingerprint: The benchmark's; annotation files that give another one are refused. None
+            where the specification does not say.
         citation: How to cite it.
         licence: Under which licence its data stand.
     """
@@ -138,7 +159,9 @@ class Spec:
     expected: Statistics | None
     published: str | None
     lists: Mapping[str, str] | None
-    recipe: Mapping[str, Any] | None
+    lists_origin: ListsOrigin | None
+    checks: str | None
+    fingerprint: str | None
     citation: str
     licence: str
 
@@ -151,6 +174,7 @@ class Spec:
             raise ValueError(f"training_frames must be 1 to {self.frames}: {self.training_frames}")
         if self.lists is not None and set(self.lists) != set(SPLITS):
             raise ValueError(f"lists must name {', '.join(SPLITS)}, not {', '.join(self.lists)}")
+        _check_sum(self.fingerprint, "fingerprint")
 
 
 def find_spec(which: str | Path) -> Path:
@@ -223,6 +247,6 @@ def _check_origin(url: str, sha256: str | None) -> None:
     _check_sum(sha256)
 
 
-def _check_sum(sha256: str | None) -> None:
+def _check_sum(sha256: str | None, name: str = "sha256") -> None:
     if sha256 is not None and not _SHA256.fullmatch(sha256):
-        raise ValueError(f"sha256 {sha256!r} must be 64 hexadecimal digits in small letters")
+        raise ValueError(f"{name} {sha256!r} must be 64 hexadecimal digits in small letters")

@@ -12,7 +12,7 @@ _NAMES = {
     "train": "train videos",
     "val": "val videos",
     "test": "test videos",
-    "labels_per_video": "labels per video (train)",
+    "labels_per_video": "labels per video (train, test)",
     "imbalance_ratio": "imbalance ratio (train)",
 }
 

@@ -29,7 +29,7 @@ class Targets:
         bins: Bounds of head, medium and tail by training count.
         groups: Classes of "head", "medium" and "tail".
         imbalance_ratio: Largest over smallest training count, as printed, such as "61.8".
-        labels_per_video: Mean labels of a training video, as printed, such as "6.9".
+        labels_per_training_video: Mean labels of a training video, as printed, such as "6.9".
         min_positives: Fewest videos of every class in "val" and in "test".
         min_tau: Least rank correlation (Kendall's tau-b) of the class counts of train with
             those of all labelled training videos, such as "0.90".
@@ -40,7 +40,7 @@ class Targets:
     bins: Bins
     groups: Mapping[str, int]
     imbalance_ratio: str
-    labels_per_video: str
+    labels_per_training_video: str
     min_positives: Mapping[str, int]
     min_tau: str
     seed: str
@@ -57,7 +57,7 @@ class Targets:
                 raise ValueError(
                     f"{name} must hold integers from {least} for {', '.join(keys)}, not {values}"
                 )
-        for name in ("imbalance_ratio", "labels_per_video", "min_tau"):
+        for name in ("imbalance_ratio", "labels_per_training_video", "min_tau"):
             try:
                 Fraction(getattr(self, name))
             except ValueError as error:
@@ -65,7 +65,7 @@ class Targets:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "Targets":
-        """Read the "recipe" of a spec.json: one key for each attribute.
+        """Read targets as JSON holds them: one key for each attribute.
 
         Raises:
             DataError: A key is unknown or missing, or a value is not what it should be.
@@ -73,7 +73,7 @@ class Targets:
         try:
             return decode(cls, dict(data))
         except ValueError as error:
-            raise DataError(f"The recipe does not do ({error}); mend its spec.json") from error
+            raise DataError(f"The targets do not do ({error}); mend their file") from error
 
 
 def printed(text: str, more_digits: int = 0) -> tuple[Fraction, Fraction]:
@@ -167,7 +167,7 @@ def train_shortfalls(
             missed.append(f"{group} has {len(classes)} classes, wanted {targets.groups[group]}")
     for what, numerator, denominator, wanted in (
         ("imbalance ratio", int(counts.max()), int(counts.min()), targets.imbalance_ratio),
-        ("labels per training video", int(counts.sum()), size, targets.labels_per_video),
+        ("labels per training video", int(counts.sum()), size, targets.labels_per_training_video),
     ):
         low, high = printed(wanted)
         if not low * denominator < numerator < high * denominator:

@@ -30,9 +30,6 @@ SHOWN = 5
     help="Take the listed videos out of the archive, the whole archive, or none.",
 )
 @click.option(
-    "--allow-inexact", is_flag=True, help="Take the nearest split where Table 1 cannot be met."
-)
-@click.option(
     "--from",
     "labels",
     type=click.Path(path_type=Path),
@@ -73,7 +70,6 @@ def build(
     dataset: str | None,
     source: str | None,
     videos: str,
-    allow_inexact: bool,
     labels: Path | None,
     video_dir: Path | None,
     name: str | None,
@@ -103,7 +99,6 @@ def build(
             source,
             videos,  # type: ignore[arg-type]  # click offers exactly these
             video_folder=video_dir,
-            allow_inexact=allow_inexact,
         )
     else:
         assert name is not None
@@ -119,7 +114,7 @@ def build(
     _print(result)
 
 
-OFFICIAL = ("dataset", "source", "videos", "allow_inexact")
+OFFICIAL = ("dataset", "source", "videos")
 OWN = ("labels", "name", "frames", "fractions", "bins")
 
 
@@ -174,8 +169,6 @@ def _print(result: "BuildResult") -> None:
     click.echo(f"{benchmark.title}: {result.folder}\n")
     print_table1(benchmark)
     click.echo(f"\nfingerprint {benchmark.fingerprint}")
-    for sentence in result.missed:
-        click.echo(f"not met: {sentence}")
     if videos is None:
         click.echo("videos: none")
     else:

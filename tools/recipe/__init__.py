@@ -1,0 +1,1 @@
+"""How the subject-disjoint lists were made; nothing that `meid-bench build` runs."""
