@@ -26,7 +26,7 @@ class Benchmark:
 
     Attributes:
         name: Folder name, for example "charadeslt".
-        title: Heading of its board, for example "CharadesLT, reconstruction r1".
+        title: Heading of its board, for example "CharadesLT, subject-disjoint".
         classes: Class names; the position is the class index.
         splits: "train", "val" and "test" to their annotations, in the order of the lists.
         bins: Bounds of head, medium and tail by training count.

@@ -14,14 +14,13 @@ PACKAGES = ("meid_bench", "baselines", "meid")
 # What stands on top of the toolkit; nothing that is below may reach up to it.
 TOP = {"build", "extract", "run", "leaderboard", "report", "demo"}
 BELOW = {
-    *("errors", "paths", "benchmark", "charades", "longtail", "split", "download", "video"),
+    *("errors", "paths", "benchmark", "charades", "longtail", "download", "video"),
     *("encoder", "features", "data", "sampling", "method", "aggregators", "losses", "plugins"),
     *("config", "train", "metrics", "results"),
 }
 # All of the toolkit that a method needs, and so all that a method may lean on.
 FOR_METHODS = {"method", "aggregators", "losses", "sampling", "metrics", "errors"}
-PURE = {"metrics", "longtail", "losses", "split", "board.bootstrap"}
-PURE |= {f"building.{name}" for name in ("swap", "heldout", "stratify", "targets")}
+PURE = {"metrics", "longtail", "losses", "board.bootstrap", "building.stratify"}
 IMPURE = {"os", "io", "sys", "pathlib", "shutil", "tempfile", "json", "csv", "logging", "random"}
 IMPURE |= {"click", "h5py", "pandas", "requests", "tqdm"}
 HEAVY = {"torch", "torchvision", "h5py", "pandas", "av", "decord", "bokeh", "matplotlib", "sklearn"}

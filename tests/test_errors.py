@@ -16,4 +16,4 @@ def test_known_names_are_listed_where_none_is_near():
 
 def test_thousands_of_names_do_not_bury_the_sentence():
     message = str(unknown("video", "?", [f"id{number:05d}" for number in range(4000)]))
-    assert message.endswith(f"id{LISTED - 1:05d} and {4000 - LISTED} more")
+    assert message.endswith(f"id{LISTED - 1:05d} and {4000 - LISTED:,} more")

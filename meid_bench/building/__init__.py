@@ -1,1 +1,1 @@
-"""The parts of `build`: specifications, official files, the recipe, the user's own data."""
+"""The parts of `build`: specifications, official files, the user's own data."""
