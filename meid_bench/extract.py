@@ -14,15 +14,14 @@ import torchvision
 from meid_bench import __version__
 from meid_bench.alone import alone
 from meid_bench.benchmark import Benchmark
-from meid_bench.building.build_manifest import load_manifest as load_build_manifest
 from meid_bench.device import describe, device_of_rank
 from meid_bench.encoder import Encoder, load_encoder
 from meid_bench.errors import DataError, MeidBenchError, SettingError
+from meid_bench.extraction.listed_videos import ListedVideos, listed_videos
 from meid_bench.extraction.pipeline import Share, extract_share
 from meid_bench.extraction.plan import ShardPlan, plan_shards, share
 from meid_bench.extraction.pool import prepare_workers
 from meid_bench.extraction.processes import run_on_devices
-from meid_bench.extraction.videofolder import find_videos
 from meid_bench.extraction.weights import DEFAULT
 from meid_bench.paths import features_dir
 from meid_bench.ranks import Ranks, find_ranks, from_first, joined
@@ -50,7 +49,8 @@ class ExtractSettings:
         encoder: A classification model of torchvision's, or "tsm_resnet50".
         weights: A name of torchvision's, a file, or "random:SEED".
         frames: T; the benchmark's where it is left out.
-        decoder: "pyav", "decord" or "torchcodec".
+        decoder: Of video files, one of `video.DECODERS`; pyav where it is left out, and pillow for
+            folders of jpgs.
         precision: "float32" or "bfloat16"; the device's best where it is left out.
         compiled: Compile the model.
         batch: Pictures a forward pass; chosen by device where it is left out.
@@ -62,7 +62,7 @@ class ExtractSettings:
     encoder: str = "resnet101"
     weights: str = DEFAULT
     frames: int | None = None
-    decoder: str = "pyav"
+    decoder: str | None = None
     precision: str | None = None
     compiled: bool = False
     batch: int | None = None
@@ -106,7 +106,7 @@ def extract(
     with ExitStack() as stack, _agreeing(), joined(ranks, torch.device("cpu"), PATIENCE):
         device = device_of_rank(devices, named, ranks.local)
         speak = say if ranks.rank == 0 else _silent
-        videos, source = _videos(benchmark, root, settings.video_dir)
+        videos = listed_videos(benchmark, root, settings.video_dir, settings.decoder)
         prepare_workers()
         encoder = load_encoder(
             settings.encoder,
@@ -116,7 +116,7 @@ def extract(
             settings.batch,
             settings.compiled,
         )
-        folder, manifest = _open_store(benchmark, root, settings, encoder, source, ranks, stack)
+        folder, manifest = _open_store(benchmark, root, settings, encoder, videos, ranks, stack)
         speak(f"features  {folder}")
         if encoder.untrained:
             speak("weights   UNTRAINED (random): these features are for trying things out only")
@@ -137,23 +137,23 @@ def extract(
 def _jobs(
     parts: Sequence[Sequence[ShardPlan]],
     folder: Path,
-    videos: Path,
+    videos: ListedVideos,
     settings: ExtractSettings,
     frames: int,
     neighbours: int,
 ) -> list[Share]:
     """What each process has to do."""
-    paths = find_videos(videos, [name for part in parts for plan in part for name in plan.pending])
+    paths = videos.paths
     return [
         Share(
             folder=folder,
-            videos=videos,
+            videos=videos.folder,
             paths={name: paths[name] for plan in part for name in plan.pending if name in paths},
             plans=tuple(part),
             number=number,
             shares=len(parts),
             frames=frames,
-            decoder=settings.decoder,
+            decoder=videos.decoder,
             timeout=settings.timeout,
             workers=settings.workers,
             neighbours=neighbours,
@@ -215,34 +215,12 @@ def _silent(_: str) -> None:
     """Take a line that rank 0 prints for all."""
 
 
-def _videos(benchmark: Benchmark, root: Path, override: Path | None) -> tuple[Path, str]:
-    """The folder of a benchmark's videos, and the archive they come from."""
-    folder, source = override, ""
-    if override is not None:
-        source = override.resolve().name
-    else:
-        built = load_build_manifest(root, benchmark.name)
-        if built is not None and built.videos is not None:
-            folder, source = built.video_folder(root), built.videos.archive
-    if folder is None:
-        raise DataError(
-            f"{benchmark.name} was built without videos; run `meid-bench build {benchmark.name} "
-            "--videos needed`, or name their folder with --video-dir DIR"
-        )
-    if not folder.is_dir():
-        raise DataError(
-            f"The folder of videos {folder} is not there; build {benchmark.name} again, "
-            "or name another with --video-dir DIR"
-        )
-    return folder, source
-
-
 def _open_store(
     benchmark: Benchmark,
     root: Path,
     settings: ExtractSettings,
     encoder: Encoder,
-    source: str,
+    videos: ListedVideos,
     ranks: Ranks,
     stack: ExitStack,
 ) -> tuple[Path, dict[str, Any]]:
@@ -259,10 +237,10 @@ def _open_store(
         transform=str(encoder.transform),
         frames=frames,
         width=encoder.width,
-        decoder=settings.decoder,
-        decoder_version=decoder_version(settings.decoder),
+        decoder=videos.decoder,
+        decoder_version=decoder_version(videos.decoder),
         precision=encoder.precision,
-        source=source,
+        source=videos.source,
     )
     if from_first(recipe) != recipe:
         raise MeidBenchError(

@@ -63,7 +63,9 @@ class DecodedFrames:
         return np.searchsorted(self.distinct, self.index)
 
 
+# Of video files, and of folders of jpgs.
 DECODERS = ("pyav", "decord", "torchcodec")
+JPG_DECODER = "pillow"
 
 
 def decode_video(
@@ -72,17 +74,23 @@ def decode_video(
     """Decode `wanted` frames of a video and hand each distinct one to `keep`.
 
     Args:
-        path: The file.
+        path: The file, or the folder of jpgs.
         wanted: T.
         keep: Called for each distinct frame, possibly more than once and out of order: the last
             call for a number counts.
-        decoder: One of DECODERS.
+        decoder: One of DECODERS, or JPG_DECODER for a folder of jpgs.
         sequential: Have PyAV decode every frame in turn: slow and sure. The others have no such
             mode, and one store never mixes decoders.
 
     Raises:
         DataError: The video cannot be read; the message is the reason alone.
     """
+    if decoder == JPG_DECODER:
+        from meid_bench.extraction.jpg_decoder import decode as decode_jpgs
+
+        return decode_jpgs(path, wanted, keep)
+    if path.is_dir():
+        raise DataError(f"{path.name} is a folder, not a video file")
     if decoder == "pyav":
         from meid_bench.extraction.pyav_decoder import decode
 
@@ -109,6 +117,13 @@ def decoder_version(decoder: str) -> str:
 
         codec = ".".join(map(str, av.library_versions["libavcodec"]))
         return f"av {av.__version__}, libavcodec {codec}"
+    if decoder == JPG_DECODER:
+        import PIL
+        from PIL import features
+
+        turbo = features.version("libjpeg_turbo")
+        codec = f"libjpeg-turbo {turbo}" if turbo else f"libjpeg {features.version('jpg')}"
+        return f"pillow {PIL.__version__}, {codec}"
     if decoder not in DECODERS:
         raise unknown("decoder", decoder, DECODERS)
     from meid_bench.extraction import other_decoders

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import av
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torchvision.io import write_jpeg
 
 FRAMES = 24
 
@@ -59,6 +61,17 @@ def write_video(
                     packet.dts -= offset * round(1 / (packet.time_base * rate))
                 out.mux(packet)
     return path
+
+
+def write_jpgs(
+    folder: Path, frames: int = FRAMES, size: tuple[int, int] = (64, 48), first: int = 1
+) -> Path:
+    """The same pictures as jpgs `<folder>-000001.jpg` on."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in range(frames):
+        pixels = torch.from_numpy(picture(number, size)).permute(2, 0, 1)
+        write_jpeg(pixels, str(folder / f"{folder.name}-{number + first:06d}.jpg"))
+    return folder
 
 
 def encoded(stream: av.VideoStream, frames: int, pts: Callable[[int], int]) -> Iterator[av.Packet]:

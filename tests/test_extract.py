@@ -297,16 +297,19 @@ def test_the_command_prints_its_account(tmp_path: Path) -> None:
         (["--weights", "random:x"], "has no seed"),
         (["--weights", "./none.pth"], "There are no weights at"),
         (["--decoder", "pyavv"], "did you mean 'pyav'"),
+        (["--decoder", "pillow"], "--decoder pillow cannot read the video files in"),
         (["--precision", "float16"], "did you mean"),
         (["--gpu", "zero"], "is no list of GPU numbers"),
         (["--gpu", "99"], "is not there"),
         (["--gpu", "0", "--device", "cpu"], "exclude each other"),
         (["--video-dir", "/nowhere"], "is not there"),
+        (["--video-dir", str(REPOSITORY)], "holds none of the 1 listed videos of small, neither"),
     ],
 )
 def test_bad_settings_are_one_sentence(tmp_path: Path, options: list[str], message: str) -> None:
     small_benchmark(tmp_path, ["a"])
     (tmp_path / "videos").mkdir()
+    (tmp_path / "videos" / "a.mp4").touch()
     given = ["--encoder", ENCODER, "--weights", "random:0", *options]
     result = command("extract", *given, root=tmp_path)
     assert result.exit_code == 1

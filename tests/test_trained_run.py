@@ -27,7 +27,7 @@ from meid_bench.results import SCORES, load_scores
 from meid_bench.run import run
 from meid_bench.running.request import Request, plan
 from tests.extraction import CPU, FRAMES, NAME, run_small
-from tests.made_videos import write_video
+from tests.made_videos import write_jpgs, write_video
 
 CLASSES = ("a & <b>", "$x_1$ 🎉", 'say "hi"', "plain")
 SETTINGS = {"epochs": "2", "milestones": "1", "batch": "4"}
@@ -271,7 +271,7 @@ def test_inspect_without_the_file_says_why_and_shows_the_rest(root, tmp_path):
         root, "inspect", "v02", "--run", "plain", "--video-dir", tmp_path, "--output", output
     )
     assert done.exit_code == 0, done.output
-    assert "has no file of v02" in done.stderr
+    assert "has no file or folder of jpgs of v02" in done.stderr
     assert output.stat().st_size > 10_000
 
 
@@ -293,3 +293,25 @@ def test_a_video_without_times_is_drawn_by_frame_numbers(root, meid, tmp_path):
     unknown = replace(found, times=np.arange(FRAMES, dtype=float), in_seconds=False, frames=[])
     save_picture(unknown, tmp_path / "x.png")
     assert (tmp_path / "x.png").is_file()
+
+
+def test_folders_of_jpgs_are_predicted_and_inspected(root, meid, tmp_path):
+    benchmark = make_benchmark(tmp_path, 12)
+    rgb = tmp_path / "rgb"
+    for number, name in enumerate(benchmark.all_ids()):
+        write_jpgs(rgb / name, 6 + number % 3, (32, 32))
+    account = run_small(benchmark, tmp_path, encoder="resnet18", weights="random:0", video_dir=rgb)
+    run(plan(Request("plain", NAME, settings=SETTINGS), tmp_path), CPU[0])
+    trained = load_run("plain", root=tmp_path)
+    stored = FeatureStore(account.folder).read(["v02"])[0]
+    np.testing.assert_array_equal(trained.encode(rgb / "v02"), stored)
+    assert trained.differences == ()
+    with pytest.raises(DataError, match=r"v02\.mp4 is no folder of jpgs"):
+        trained.predict(root / "videos" / "v02.mp4")
+    with pytest.raises(DataError, match="v02 is a folder, not a video file"):
+        meid.predict(rgb / "v02")
+    found = inspect_video(trained, "v02", tmp_path, rgb)
+    assert [moment for moment, _ in found.frames] == [number / 24 for number in range(8)]
+    (rgb / "v02" / "v02-000003.jpg").unlink()
+    found = inspect_video(trained, "v02", tmp_path, rgb)
+    assert "v02-000003.jpg is missing" in found.without_frames

@@ -38,14 +38,12 @@ from meid_bench.errors import DataError
     "--video-dir",
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="Where the videos lie; where `build` put them where left out.",
+    help="Where the videos lie, files or folders of jpgs; where `build` put them where left out.",
 )
 @click.option(
     "--decoder",
-    default="pyav",
-    show_default=True,
     metavar="NAME",
-    help="pyav, or decord or torchcodec where installed.",
+    help="Of video files: pyav where left out, or decord or torchcodec where installed.",
 )
 @click.option(
     "--precision", metavar="NAME", help="float32 or bfloat16; the latter where the device has it."
@@ -84,7 +82,7 @@ def extract(
     weights: str,
     frames: int | None,
     video_dir: Path | None,
-    decoder: str,
+    decoder: str | None,
     precision: str | None,
     compiled: bool,
     batch: int | None,

@@ -23,7 +23,7 @@ GRACE = 30.0
 
 @dataclass(frozen=True)
 class DecodeTask:
-    """One video to decode: its id, its file, and whether to decode it frame by frame."""
+    """One video to decode: its id, its file or folder, and whether to decode it frame by frame."""
 
     id: str
     path: Path
@@ -41,7 +41,7 @@ class DecodeSettings:
     Attributes:
         frames: T.
         transform: From frames to pictures.
-        decoder: One of `video.DECODERS`.
+        decoder: As `decode_video` takes it.
         timeout: Seconds that a video may take.
         decode: What decodes, with the signature of `decode_video`.
     """

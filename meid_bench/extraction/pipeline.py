@@ -21,7 +21,7 @@ from meid_bench.extraction.pool import DecodePool, Outcome
 from meid_bench.progress import Progress
 from meid_bench.stores.failures import Failure
 from meid_bench.stores.shard import VideoFeatures
-from meid_bench.video import DecodedFrames, decode_video
+from meid_bench.video import JPG_DECODER, DecodedFrames, decode_video
 
 # Decoded videos beyond those that workers are writing: what the encoder lives on meanwhile.
 SPARE_SLOTS = 2
@@ -35,12 +35,12 @@ class Share:
     Attributes:
         folder: The store.
         videos: The folder of videos.
-        paths: Id to file; ids without a file are left out.
+        paths: Id to file, or to folder of jpgs; ids without one are left out.
         plans: The shards to do.
         number: Of this share.
         shares: How many there are.
         frames: T.
-        decoder: One of `video.DECODERS`.
+        decoder: As `decode_video` takes it.
         timeout: Seconds that decoding a video may take.
         workers: Decoder processes; None for one a core.
         neighbours: Shares that are done on this machine, and share its cores.
@@ -192,7 +192,8 @@ def _run(
             elif name in share.paths:
                 pool.submit(DecodeTask(name, share.paths[name]))
             else:
-                reason = f"there is no file {name}.* in {share.videos}"
+                missing = f"folder {name}" if share.decoder == JPG_DECODER else f"file {name}.*"
+                reason = f"there is no {missing} in {share.videos}"
                 count.enter(ledger, Failure(name, reason, share.decoder))
         for outcome in pool.outcomes(SECONDS_PER_LOOK):
             _take(share, outcome, stage, ledger, count)

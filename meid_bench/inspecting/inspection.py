@@ -15,7 +15,7 @@ from meid_bench.features import FeatureStore
 from meid_bench.inspecting.trained_run import TrainedRun
 from meid_bench.paths import features_dir
 from meid_bench.stores.npy_store import open_store
-from meid_bench.video import decode_video
+from meid_bench.video import DECODERS, JPG_DECODER, decode_video
 
 SHOWN = 10  # frames along time
 
@@ -116,17 +116,18 @@ def _store(run: TrainedRun, benchmark: Benchmark, root: Path) -> FeatureStore:
 def _frames(
     benchmark: Benchmark, video_id: str, root: Path, video_dir: Path | None
 ) -> tuple[list[tuple[float, NDArray[np.uint8]]], str]:
-    """Some frames of the video's file, or why there are none: the rest is shown all the same."""
+    """Some frames of the video, or why there are none: the rest is shown all the same."""
     built = load_manifest(root, benchmark.name) if video_dir is None else None
     folder = built.video_folder(root) if built is not None else video_dir
     if folder is None:
         return [], f"{benchmark.name} was built without videos; name their folder with --video-dir"
     path = find_videos(folder, [video_id]).get(video_id)
     if path is None:
-        return [], f"{folder} has no file of {video_id}"
+        return [], f"{folder} has no file or folder of jpgs of {video_id}"
     kept: dict[int, NDArray[np.uint8]] = {}
+    decoder = JPG_DECODER if path.is_dir() else DECODERS[0]
     try:
-        decoded = decode_video(path, SHOWN, lambda number, frame: kept.update({number: frame}))
+        decoded = decode_video(path, SHOWN, kept.__setitem__, decoder=decoder)
     except MeidBenchError as error:
         return [], f"{path} cannot be read: {error}"
     moments = dict(zip(decoded.rows.tolist(), decoded.time.tolist(), strict=True))

@@ -19,7 +19,7 @@ from meid_bench.results import RECORD, Result, load_result
 from meid_bench.stores.feature_manifest import FILE as MANIFEST
 from meid_bench.stores.feature_manifest import load_manifest
 from meid_bench.training.model import Model, load_model
-from meid_bench.video import DECODERS, decoder_version
+from meid_bench.video import DECODERS, JPG_DECODER, decoder_version
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class TrainedRun:
     weights: str | None = None
 
     def predict(self, file: str | Path) -> list[Prediction]:
-        """Every class's score for a video file, the highest first.
+        """Every class's score for a video file, or a folder of jpgs, the highest first.
 
         Raises:
             DataError: The video cannot be read, or the encoder is not the one of the training.
@@ -63,7 +63,7 @@ class TrainedRun:
         return [Prediction(self.model.classes[c], float(scores[c])) for c in order]
 
     def encode(self, file: Path) -> NDArray[np.float16]:
-        """Features of a video file, (T, D) float16, as `extract` would have made them.
+        """Features of a video, (T, D) float16, as `extract` would have made them.
 
         Raises:
             DataError: As `predict`.
@@ -115,7 +115,7 @@ class TrainedRun:
             DataError: The features were made elsewhere, or the encoder here is another.
         """
         recipe = self.manifest["recipe"]
-        if self.manifest["imported"] or recipe["decoder"] not in DECODERS:
+        if self.manifest["imported"] or recipe["decoder"] not in (*DECODERS, JPG_DECODER):
             kind = "imported" if self.manifest["imported"] else "simulated"
             raise DataError(
                 f"{self.folder.name} was trained on {kind} features ({recipe['encoder']}), which "

@@ -27,10 +27,10 @@ class Recipe:
         transform: Resize, crop and normalisation, in words.
         frames: T.
         width: D.
-        decoder: "pyav", "decord" or "torchcodec".
+        decoder: "pyav", "decord" or "torchcodec"; "pillow" for folders of jpgs.
         decoder_version: Of the library, and of the codecs it carries.
         precision: "float32" or "bfloat16".
-        source: Which archive the videos come from.
+        source: Which archive the videos come from; "..., rgb frames" for folders of jpgs.
         frame_rule: Which frames are taken.
     """
 
