@@ -84,7 +84,7 @@ def predict(
     device: str | None,
     root: Path,
 ) -> None:
-    """The top classes of any video FILES, by a trained run.
+    """The top classes of any video FILES, or folders of jpgs, by a trained run.
 
     The files go through the same decoding and the same encoder as the features that the run was
     trained on.
