@@ -8,7 +8,7 @@ from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
 
 from meid_bench.benchmark import Benchmark, load_benchmark
-from meid_bench.metrics import MEASURES, chance, group_means
+from meid_bench.metrics import NUMBERS, chance
 from meid_bench.paths import home, runs_dir
 from meid_bench.results import Features, Result, read_records
 from meid_bench.running.rescore import rescore as recompute
@@ -32,7 +32,7 @@ class Row:
     Attributes:
         runs: Their folders with their records, by seed.
         variant: Settings in which this row differs from others of its method.
-        scores: Each measure of `MEASURES`, and "<view> overall" where the videos have views, over
+        scores: Each number of `NUMBERS`, and "<view> overall" where the videos have views, over
             the seeds; a measure that is not defined is left out.
         marks: What a reader must know before comparing this row.
     """
@@ -104,7 +104,7 @@ class Board:
     title: str
     benchmark: Benchmark
     sections: tuple[Section, ...]
-    chance: Mapping[str, float]
+    chance: Mapping[str, float | None]
     left_out: tuple[str, ...]
     differing: tuple[str, ...] = ()
 
@@ -161,7 +161,7 @@ def make_board(
         title=f"{benchmark.title}: quick runs, a shortened schedule" if quick else benchmark.title,
         benchmark=benchmark,
         sections=_sections(rows),
-        chance=group_means(chance(benchmark.labels("test")), benchmark.groups),
+        chance=chance(benchmark.labels("test"), benchmark.groups),
         left_out=tuple(left_out),
     )
 
@@ -226,8 +226,8 @@ def make_row(runs: Mapping[Path, Result]) -> Row:
     ordered = dict(sorted(runs.items(), key=lambda item: (item[1].seed or 0, item[0])))
     records = list(ordered.values())
     scores: dict[str, Spread] = {}
-    for measure in MEASURES:
-        _add(scores, measure, [getattr(record.test, measure) for record in records])
+    for name in NUMBERS:
+        _add(scores, name, [getattr(record.test, name) for record in records])
     for view in records[0].test.views:
         values = [record.test.views.get(view, {}).get("overall") for record in records]
         _add(scores, f"{view} overall", values)

@@ -1,4 +1,4 @@
-"""Average precision per class and its means over head, medium and tail; pure numpy, no files."""
+"""Average precision, its means over head, medium and tail, and Acc@k; pure numpy, no files."""
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +12,8 @@ from meid_bench.cores import cores
 from meid_bench.longtail import GROUPS
 
 MEASURES = ("overall", *GROUPS)
+ACCURACIES = {"acc1": 1, "acc5": 5}
+NUMBERS = (*MEASURES, *ACCURACIES)  # what a row of the board shows
 
 # Below this many scores one thread is done before others have started.
 SERIAL_SIZE = 1 << 20
@@ -21,21 +23,24 @@ BLOCK, TILE = 64, 256
 
 @dataclass(frozen=True, slots=True)
 class Metrics:
-    """Mean average precisions of one set of scores, each in [0, 1].
+    """Mean average precisions and accuracies of one set of scores, each in [0, 1].
 
     Attributes:
         overall: Mean AP over every class with a positive.
         head, medium, tail: Means over the group; None where none of its classes has a positive.
+        acc1, acc5: Mean of `hits` over the videos with a label; None with fewer than k classes.
         classes_without_positives: Classes whose AP is not defined; they are in no mean.
         per_class_ap: AP of each class, None where it is not defined.
-        views: Per view of the videos ("first", "third" person), the means over that view alone;
-            empty where the videos have no views.
+        views: Per view of the videos ("first", "third" person), the same numbers over that view
+            alone; empty where the videos have no views.
     """
 
     overall: float
     head: float | None
     medium: float | None
     tail: float | None
+    acc1: float | None
+    acc5: float | None
     classes_without_positives: int
     per_class_ap: tuple[float | None, ...]
     views: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
@@ -71,13 +76,13 @@ def average_precision(scores: NDArray[Any], labels: NDArray[Any]) -> NDArray[np.
     num_classes = scores.shape[1]
     # numpy sorts float16 by slow comparisons; float32 holds its values exactly.
     dtype = np.float32 if scores.dtype == np.float16 else scores.dtype
-    hits = _hits(scores, labels, dtype)
+    positive = _positives(scores, labels, dtype)
     result = np.full(num_classes, np.nan)
 
     def work(start: int) -> None:
         columns = _transposed(scores[:, start : start + BLOCK], dtype)
         for number, column in enumerate(columns, start):
-            result[number] = _one_class(column, hits[number])
+            result[number] = _one_class(column, positive[number])
 
     starts = range(0, num_classes, BLOCK)
     if scores.size < SERIAL_SIZE:
@@ -86,6 +91,49 @@ def average_precision(scores: NDArray[Any], labels: NDArray[Any]) -> NDArray[np.
     else:  # sorting and searching release the interpreter's lock
         with ThreadPoolExecutor(min(len(starts), cores())) as pool:
             list(pool.map(work, starts))
+    return result
+
+
+def hits(scores: NDArray[Any], labels: NDArray[Any], k: int) -> NDArray[np.float64]:
+    """Whether a true label of each video is among its k highest scores: Acc@k is the mean.
+
+    Where scores are equal at the edge of the k highest, which of them are among these is left to
+    a fair draw, and what is returned is the probability that the draw takes a true label, exactly.
+    So the order of classes and of videos cannot matter, what another tool gives for such scores
+    depends on its order and is this on average, and a constant score is worth what a random
+    ranking is. Counting such a label always, or never, would reward or punish saturated
+    probabilities, which are equal (to 1.0) in float32 where the logits were not.
+
+    With t the k-th highest score, a < k scores above it, m equal to it, p of these true labels:
+    1 where a true label is above t; otherwise 1 - C(m - p, k - a) / C(m, k - a).
+
+    Args:
+        scores: Probabilities in [0, 1], (N, C), any float type.
+        labels: 0 or 1, (N, C).
+        k: At least 1.
+
+    Returns:
+        (N,) float64 in [0, 1]; NaN for a video without labels, and for all where C < k.
+
+    Raises:
+        ValueError: As `average_precision`.
+
+    Reference: VideoLT, ops/utils.py `accuracy` (17Skye17/VideoLT at 1732d5c, percent there; the
+        same file in MEID's code): equal to it, over 100, where no scores are equal at the edge.
+    Differs: ties, which that code leaves to torch.topk; a video without labels, a miss there.
+
+    Example:
+        >>> hits(np.array([[0.9, 0.1], [0.5, 0.5]]), np.array([[1, 0], [0, 1]]), 1)
+        array([1. , 0.5])
+    """
+    _check(scores, labels)
+    result = np.full(len(scores), np.nan)
+    if scores.shape[1] < k:
+        return result
+    rows = max(1, SERIAL_SIZE // scores.shape[1])
+    for start in range(0, len(scores), rows):
+        part = slice(start, start + rows)
+        result[part] = _hits_of(scores[part], labels[part] != 0, k)
     return result
 
 
@@ -127,38 +175,53 @@ def evaluate_scores(
     if missing == len(ap):
         raise ValueError(f"none of the {len(ap)} classes has a positive among {len(labels)} videos")
     means = {name: _none(value) for name, value in group_means(ap, groups).items()}
+    right = {name: hits(scores, labels, k) for name, k in ACCURACIES.items()}
     return Metrics(
         overall=_mean(ap),
         head=means["head"],
         medium=means["medium"],
         tail=means["tail"],
+        acc1=_none(_mean(right["acc1"])),
+        acc5=_none(_mean(right["acc5"])),
         classes_without_positives=missing,
         per_class_ap=tuple(_none(value) for value in ap),
-        views=_by_view(scores, labels, groups, views or ()),
+        views=_by_view(scores, labels, groups, right, views or ()),
     )
 
 
-def chance(labels: NDArray[Any]) -> NDArray[np.float64]:
-    """AP of a constant score: each class's prevalence, (C,); NaN for a class without positives."""
+def chance(
+    labels: NDArray[Any], groups: Mapping[str, NDArray[np.int64]]
+) -> dict[str, float | None]:
+    """What a constant score is worth: every number of `NUMBERS`, None where it is not defined.
+
+    Args:
+        labels: 0 or 1, (N, C).
+        groups: "head", "medium" and "tail" to class indices.
+    """
     prevalence = np.asarray(labels, dtype=np.float64).mean(axis=0)
-    return np.where(prevalence > 0, prevalence, np.nan)
+    means = group_means(np.where(prevalence > 0, prevalence, np.nan), groups)
+    constant = np.zeros(labels.shape, dtype=np.float32)
+    right = {name: _mean(hits(constant, labels, k)) for name, k in ACCURACIES.items()}
+    return {name: _none(value) for name, value in {**means, **right}.items()}
 
 
 def _by_view(
     scores: NDArray[Any],
     labels: NDArray[Any],
     groups: Mapping[str, NDArray[np.int64]],
+    right: Mapping[str, NDArray[np.float64]],
     views: Sequence[str | None],
 ) -> dict[str, dict[str, float | None]]:
     result = {}
     for view in sorted({view for view in views if view is not None}):
         rows = np.array([other == view for other in views])
         means = group_means(average_precision(scores[rows], labels[rows]), groups)
+        means |= {name: _mean(of_videos[rows]) for name, of_videos in right.items()}
         result[view] = {name: _none(value) for name, value in means.items()}
     return result
 
 
-def _hits(scores: NDArray[Any], labels: NDArray[Any], dtype: Any) -> list[NDArray[Any]]:
+def _positives(scores: NDArray[Any], labels: NDArray[Any], dtype: Any) -> list[NDArray[Any]]:
     """The scores of each class's positives, sorted."""
     rows, classes = np.divmod(np.flatnonzero(labels != 0), labels.shape[1])
     values = scores[rows, classes].astype(dtype)
@@ -174,14 +237,29 @@ def _transposed(block: NDArray[Any], dtype: Any) -> NDArray[Any]:
     return columns
 
 
-def _one_class(scores: NDArray[Any], hits: NDArray[Any]) -> float:
+def _one_class(scores: NDArray[Any], positive: NDArray[Any]) -> float:
     """AP from all scores, which are sorted in place, and the sorted ones of the positives."""
-    if not len(hits):
+    if not len(positive):
         return np.nan
     scores.sort()
-    retrieved = len(scores) - np.searchsorted(scores, hits, side="left")
-    correct = len(hits) - np.searchsorted(hits, hits, side="left")
+    retrieved = len(scores) - np.searchsorted(scores, positive, side="left")
+    correct = len(positive) - np.searchsorted(positive, positive, side="left")
     return float(np.mean(correct / retrieved))
+
+
+def _hits_of(scores: NDArray[Any], true: NDArray[np.bool_], k: int) -> NDArray[np.float64]:
+    """`hits` of some videos, (n,)."""
+    highest = np.partition(scores, scores.shape[1] - k, axis=1)[:, -k:]
+    edge = highest[:, :1]  # a partition's element stands where sorting would put it
+    drawn = (highest == edge).sum(axis=1)  # k - a
+    at_edge = scores == edge
+    equal, right = at_edge.sum(axis=1), (at_edge & true).sum(axis=1)
+    missed = np.ones(len(scores))
+    for draw in range(k):
+        left = np.maximum(equal - draw, 1)
+        missed *= np.where(draw < drawn, np.maximum(left - right, 0) / left, 1)
+    result = np.where(((scores > edge) & true).any(axis=1), 1, 1 - missed)
+    return np.where(true.any(axis=1), result, np.nan)
 
 
 def _check(scores: NDArray[Any], labels: NDArray[Any]) -> None:

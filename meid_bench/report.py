@@ -15,7 +15,7 @@ from markupsafe import Markup
 from meid_bench import __version__
 from meid_bench.benchmark import FILE, Benchmark, load_benchmark
 from meid_bench.board import report_plots
-from meid_bench.board.board_format import where_published
+from meid_bench.board.board_format import published_numbers, where_published
 from meid_bench.board.compare import mark_ties
 from meid_bench.board.published import PublishedRow, caution, published_results
 from meid_bench.board.report_rows import (
@@ -28,14 +28,14 @@ from meid_bench.board.report_rows import (
 )
 from meid_bench.errors import DataError
 from meid_bench.leaderboard import Board, make_board
-from meid_bench.metrics import MEASURES
+from meid_bench.metrics import NUMBERS
 from meid_bench.paths import benchmark_dir, home, package_file, runs_dir, write_text
 from meid_bench.results import CurvePoint, read_curve, read_records
 
 # All pictures of one page together; Bokeh itself takes 1.3 MB of the 5.
 PICTURE_BYTES = 2_000_000
 PICTURES = "inspect-*.png"
-COLUMNS = ("rank", "method", *MEASURES, "aggregator", "preset", "seeds", "notes")
+COLUMNS = ("rank", "method", *NUMBERS, "aggregator", "preset", "seeds", "notes")
 
 
 @dataclass(frozen=True)
@@ -136,20 +136,15 @@ class _Part:
             "title": board.title,
             "fingerprint": benchmark.fingerprint,
             "columns": [
-                {"key": key, "title": key, "number": key in {"rank", "seeds", *MEASURES}}
+                {"key": key, "title": key, "number": key in {"rank", "seeds", *NUMBERS}}
                 for key in columns
             ],
             "sections": [{"title": title, "rows": rows} for title, rows in sections],
             "chance": dict.fromkeys(COLUMNS, "")
             | {"method": "chance"}
-            | {measure: f"{value:.3f}" for measure, value in board.chance.items()},
+            | {name: f"{v:.3f}" for name, v in board.chance.items() if v is not None},
             "left_out": board.left_out,
-            "published": self.published and {
-                "name": benchmark.published,
-                "caution": caution(benchmark.published or ""),
-                "noted": any(row.note for row in self.published),
-                "rows": [asdict(row) | {"where": where_published(row)} for row in self.published],
-            },
+            "published": self.published and _published_context(benchmark, self.published),
             "matched": self.matched,
             "labels": self.labels,
             "curves": self.curves,
@@ -203,6 +198,20 @@ def _published(benchmark: Benchmark) -> tuple[PublishedRow, ...]:
     return () if benchmark.published is None else published_results(benchmark.published)
 
 
+def _published_context(benchmark: Benchmark, rows: Sequence[PublishedRow]) -> dict[str, Any]:
+    printed = [published_numbers(row) for row in rows]
+    return {
+        "name": benchmark.published,
+        "caution": caution(benchmark.published or ""),
+        "noted": any(row.note for row in rows),
+        "numbers": [name for name in NUMBERS if any(name in numbers for numbers in printed)],
+        "rows": [
+            asdict(row) | {"where": where_published(row), "numbers": numbers}
+            for row, numbers in zip(rows, printed, strict=True)
+        ],
+    }
+
+
 def _with_runs(root: Path) -> list[str]:
     """Built benchmarks that have a record, by name."""
     built = sorted(path.parent.name for path in benchmark_dir(root, "").glob(f"*/{FILE}"))
@@ -224,7 +233,6 @@ def _render(parts: Sequence[_Part], problems: Sequence[str]) -> str:
         date=datetime.now(UTC).strftime("%Y-%m-%d"),
         datasets=contexts,
         problems=[*problems, *(p for part in parts for p in part.problems if p not in problems)],
-        measures=MEASURES,
         style=Markup((assets / "style.css").read_text(encoding="utf-8")),
         script=Markup((assets / "page.js").read_text(encoding="utf-8")),
         # BokehJS itself, without its widgets, tables and typesetting.

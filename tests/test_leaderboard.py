@@ -24,7 +24,7 @@ BENCHMARK = replace(make_benchmark(), published="CharadesLT")
 
 
 def record(method="plain", seed=0, overall=0.5, **changes):
-    metrics = Metrics(overall, 0.6, 0.4, None, 1, (0.5, None, 0.5, 0.5, 0.5, 0.5))
+    metrics = Metrics(overall, 0.6, 0.4, None, 0.7, 0.9, 1, (0.5, None, 0.5, 0.5, 0.5, 0.5))
     changes = {"benchmark_fingerprint": BENCHMARK.fingerprint, "test": metrics} | changes
     return make_result(seed=seed, method=method, **changes)
 
@@ -97,7 +97,7 @@ def test_foreign_and_broken_records_are_named_and_left_out():
 
 
 def test_a_record_of_other_classes_is_left_out():
-    odd = record("odd", test=Metrics(0.5, 0.6, 0.4, None, 0, (0.5,)))
+    odd = record("odd", test=Metrics(0.5, 0.6, 0.4, None, 0.7, 0.9, 0, (0.5,)))
     board = board_of(record(), odd)
     assert [row.first.method for row in board.rows] == ["plain"]
     assert "r1: it has AP of 1 classes; toy has 6" in board.left_out[0]
@@ -149,12 +149,56 @@ def test_published_numbers_stand_apart_and_have_no_rank():
     assert "not ranked" in text
 
 
+def test_accuracies_stand_in_every_format():
+    board = board_of(record("a"), record("a", seed=1))
+    assert board_frame(board)["acc1"][0] == 0.7
+    assert board_frame(board)["acc5_std"][0] == 0
+    assert json.loads(format_board(board, "json"))["rows"][0]["acc5"] == 0.9
+    for style in ("table", "markdown"):
+        (line,) = (x for x in format_board(board, style).splitlines() if " a " in x)
+        assert "0.700" in line and "0.900" in line
+
+
+def test_the_table_has_100_columns_and_says_what_it_leaves_out():
+    views = {view: {"overall": 0.2} for view in ("first", "third")}
+    metrics = replace(record().test, views=views)
+    settings = {"aggregator.clusters": 16, "beta": 0.3, "epochs": 20, "milestones": [10, 15]}
+    rows = [
+        record("framestack", seed, 0.4 + seed / 10, test=metrics, **changes)
+        for seed in (0, 1)
+        for changes in ({"preset": "videolt"}, {"aggregator": "netvlad"}, {"settings": settings})
+    ]
+    rows += [record("framestack", test=metrics), record(warnings=("!",))]
+    text = format_board(board_of(*rows), "table")
+    table = text[: text.index("Published")]
+    assert max(map(len, table.splitlines())) <= 100
+    assert "other formats: first overall, third overall" in table
+    for expected in (
+        "acc1",
+        "acc5",
+        "/beta=0.3",
+        "framestack/nextvlad",
+        "/videolt",
+        "\na  warnings",
+    ):
+        assert expected in table, expected
+    narrow = format_board(board_of(*rows), "table", 60)
+    assert "acc5, acc1, medium, head" in narrow
+    assert "±" in narrow
+
+
+def test_what_all_rows_share_is_in_the_heading():
+    text = format_board(board_of(record("a"), record("b", overall=0.2)), "table")
+    assert "features store (ffffffff), aggregator nextvlad\n" in text
+    assert "a/nextvlad" not in text
+
+
 def test_views_have_columns_of_their_own():
     views = {"first": {"overall": 0.2}, "third": {"overall": 0.4}}
     metrics = replace(record().test, views=views)
     board = board_of(record(test=metrics))
     assert board_frame(board)["first overall"][0] == 0.2
-    assert "third overall" in format_board(board, "table")
+    assert "third overall" in format_board(board, "markdown")
 
 
 def test_an_empty_board_says_what_to_do():
@@ -253,6 +297,16 @@ def test_rescore_names_a_record_edited_by_hand(root):
     assert done.exit_code == 1
     assert "cbs-s0" in done.output
     assert "its record says overall 0.99" in done.output
+
+
+def test_rescore_names_an_edited_accuracy(root):
+    path = runs_dir(root, "toy") / "cbs-s0" / "result.json"
+    data = json.loads(path.read_text())
+    data["test"]["acc5"] = 0.123
+    path.write_text(json.dumps(data))
+    done = call("leaderboard", "--dataset", "toy", "--root", root, "--rescore")
+    assert done.exit_code == 1
+    assert "its record says acc5 0.123" in done.output
 
 
 def test_rescore_without_scores_names_the_run(root):

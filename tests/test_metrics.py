@@ -1,14 +1,16 @@
-"""AP against scikit-learn over a grid, means over groups, and what is refused."""
+"""AP against scikit-learn over a grid, Acc@k against loops, means, and what is refused."""
 
 import doctest
+from itertools import permutations
 
 import numpy as np
 import pytest
+import torch
 from sklearn.metrics import average_precision_score
 
 from meid_bench import metrics
 from meid_bench.longtail import Bins
-from meid_bench.metrics import average_precision, chance, evaluate_scores, group_means
+from meid_bench.metrics import average_precision, chance, evaluate_scores, group_means, hits
 
 GROUPS = {"head": np.array([0, 1]), "medium": np.array([2]), "tail": np.array([3])}
 
@@ -101,8 +103,11 @@ def test_constant_score_is_chance():
     _, labels = made(300, 20, 1, 0.02)
     labels[:, 3] = 0
     constant = np.full(labels.shape, 0.5)
-    np.testing.assert_allclose(average_precision(constant, labels), chance(labels))
-    assert np.isnan(chance(labels)[3])
+    found = chance(labels, GROUPS)
+    means = group_means(average_precision(constant, labels), GROUPS)
+    assert found["overall"] == pytest.approx(means["overall"])
+    assert found["tail"] is None
+    assert found["acc5"] == pytest.approx(np.nanmean(hits(constant, labels, 5)))
 
 
 @pytest.mark.parametrize(
@@ -151,6 +156,74 @@ def test_evaluate_scores_counts_and_keeps_none():
     assert found.views == {}
 
 
+def hit_by_loop(scores, labels, k):
+    """Every order of the classes in turn, a stable sort by score, and a look at the first k."""
+    result = []
+    for row, true in zip(scores, labels, strict=True):
+        orders = list(permutations(range(len(row))))
+        found = 0
+        for order in orders:
+            ranked = sorted(order, key=lambda c: -row[c])
+            found += any(true[c] for c in ranked[:k])
+        result.append(found / len(orders))
+    return result
+
+
+@pytest.mark.parametrize("k", [1, 2, 5])
+@pytest.mark.parametrize("decimals", [0, 1, 6], ids=["all-tied", "ties", "no-ties"])
+def test_hits_are_the_mean_over_every_order_of_tied_classes(k, decimals):
+    scores, labels = made(12, 6, decimals, 0.3, seed=k)
+    labels[:, 0] |= ~labels.any(axis=1)
+    found = hits(scores, labels, k)
+    np.testing.assert_allclose(found, hit_by_loop(scores, labels, k), rtol=0, atol=1e-12)
+    order = np.random.default_rng(0).permutation(6)
+    np.testing.assert_array_equal(hits(scores[:, order], labels[:, order], k), found)
+    np.testing.assert_array_equal(hits(scores[::-1], labels[::-1], k), found[::-1])
+
+
+@pytest.mark.parametrize("k", [1, 5])
+def test_accuracy_without_ties_is_what_videolt_prints(k):
+    """As its `accuracy` does it: torch.topk in batches, a percentage each, weighted by size."""
+    scores, labels = made(300, 40, 9, 0.05)
+    labels[np.arange(300), np.arange(300) % 40] = 1
+    total = 0.0
+    for batch in torch.arange(300).split(64):
+        top = torch.from_numpy(scores)[batch].topk(k, dim=1).indices
+        right = torch.from_numpy(labels)[batch].gather(1, top).any(dim=1)
+        total += 100.0 * int(right.sum()) / len(batch) * len(batch)
+    assert 100 * hits(scores, labels, k).mean() == pytest.approx(total / 300, abs=1e-9)
+
+
+def test_saturated_probabilities_are_neither_all_right_nor_all_wrong():
+    logits = np.array([[40.0, 39.0, 38.0, 1.0]])
+    scores = (1 / (1 + np.exp(-logits))).astype(np.float32)  # three times 1.0
+    assert hits(scores, np.array([[0, 1, 0, 0]]), 1)[0] == pytest.approx(1 / 3)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_hits_in_blocks_are_the_same(dtype, monkeypatch):
+    scores, labels = made(50, 20, 1, 0.1)
+    scores = scores.astype(dtype)
+    whole = hits(scores, labels, 5)
+    monkeypatch.setattr(metrics, "SERIAL_SIZE", 60)
+    np.testing.assert_array_equal(hits(scores, labels, 5), whole)
+
+
+def test_a_video_without_labels_is_in_no_accuracy():
+    scores = np.array([[0.9, 0.1, 0.2, 0.3, 0.4], [0.9, 0.1, 0.2, 0.3, 0.4]])
+    labels = np.array([[1, 0, 0, 0, 0], [0, 0, 0, 0, 0]])
+    assert np.isnan(hits(scores, labels, 1)[1])
+    assert evaluate_scores(scores, labels, GROUPS).acc1 == 1
+
+
+def test_fewer_than_five_classes_have_no_acc5():
+    scores, labels = made(30, 4, 6, 0.4)
+    found = evaluate_scores(scores, labels, GROUPS)
+    assert found.acc5 is None
+    assert 0 < found.acc1 < 1
+    assert chance(labels, GROUPS)["acc5"] is None
+
+
 def test_views_are_scored_apart():
     scores, labels = made(60, 4, 2, 0.4)
     views = ["first", "third", None] * 20
@@ -160,6 +233,7 @@ def test_views_are_scored_apart():
     assert found.views["third"]["head"] == pytest.approx(
         np.nanmean(independent(scores[rows], labels[rows])[:2])
     )
+    assert found.views["third"]["acc1"] == np.nanmean(hits(scores[rows], labels[rows], 1))
 
 
 def test_nothing_to_find_is_refused():

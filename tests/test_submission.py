@@ -180,8 +180,11 @@ def test_command_puts_it_on_the_board(root, tmp_path):
     arguments = ["evaluate", str(path), "--dataset", "toy", "--name", "Theirs"]
     done = CliRunner().invoke(cli, [*arguments, "--root", str(root)])
     assert done.exit_code == 0, done.output
-    assert "Theirs: test mAP 0." in done.output
+    assert "Theirs: test mAP 0." in done.output and ", Acc@1 0." in done.output
     frame = leaderboard("toy", root)
+    assert (
+        frame["acc5"][0] == evaluate_scores(SCORES, BENCHMARK.labels("test"), BENCHMARK.groups).acc5
+    )
     assert frame["kind"].tolist() == ["submission", "chance"]
     assert frame["marks"][0] == "submission"
 

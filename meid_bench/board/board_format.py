@@ -1,7 +1,8 @@
 """A board as a pandas frame and as text (table, markdown, csv, json); a comparison as text."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import pandas as pd
@@ -9,13 +10,16 @@ from tabulate import tabulate
 
 from meid_bench.board.bootstrap import CONFIDENCE, Interval
 from meid_bench.board.compare import Comparison
+from meid_bench.board.fitted_table import WIDTH, fitted_table
 from meid_bench.board.published import PublishedRow, caution, published_results
 from meid_bench.leaderboard import Board, Row, Section, Spread
 from meid_bench.longtail import GROUPS
-from meid_bench.metrics import MEASURES, Metrics
+from meid_bench.metrics import NUMBERS, Metrics
 
 PUBLISHED = "published"
 CHANCE = "chance"
+# What a narrow terminal can do without, the first one first; views are before all of these.
+OPTIONAL = ("acc5", "acc1", "medium", "head")
 
 
 def board_frame(board: Board) -> pd.DataFrame:
@@ -23,7 +27,7 @@ def board_frame(board: Board) -> pd.DataFrame:
 
     Columns: kind ("run", "submission", "chance", "published"), rank, method, network, aggregator,
     preset, protocol, variant, features, features_fingerprint, encoder, overall, overall_std and
-    so on for head, medium, tail and views, seeds (how many), marks, note, benchmark,
+    so on for head, medium, tail, acc1, acc5 and views, seeds (how many), marks, note, benchmark,
     benchmark_fingerprint. What a line has not is missing; a published number has no rank.
     """
     lines = [
@@ -39,20 +43,25 @@ def board_frame(board: Board) -> pd.DataFrame:
     first = ["kind", "rank", "method", "network", "aggregator", "preset", "protocol", "variant"]
     first += ["features", "features_fingerprint", "encoder"]
     views = [name for name in map(str, frame) if name.split("_")[0].endswith(" overall")]
-    scores = [name for measure in MEASURES for name in (measure, f"{measure}_std")]
+    scores = [name for number in NUMBERS for name in (number, f"{number}_std")]
     last = ["seeds", "marks", "note", "benchmark", "benchmark_fingerprint"]
     frame = frame.reindex(columns=[*first, *scores, *views, *last])
     return frame.astype({"rank": "Int64", "seeds": "Int64"})
 
 
-def format_board(board: Board, style: str) -> str:
+def format_board(board: Board, style: str, width: int = WIDTH) -> str:
     """The board as text.
 
     Args:
         board: What to show.
         style: "table" (terminal), "markdown", "csv" or "json".
+        width: Characters that a line of the table may have; the other styles leave nothing out.
     """
-    return FORMATS[style](board)
+    if style == "csv":
+        return board_frame(board).to_csv(index=False).rstrip("\n")
+    if style == "json":
+        return _json(board)
+    return _terminal(board, width) if style == "table" else _markdown(board)
 
 
 def format_comparison(comparison: Comparison) -> str:
@@ -80,52 +89,113 @@ def format_comparison(comparison: Comparison) -> str:
 
 
 def metrics_line(metrics: Metrics) -> str:
-    """Metrics in one line, for example "0.151 (head 0.217, medium 0.151, tail 0.076)"."""
+    """Metrics in a line, as "0.151 (head 0.217, ..., tail 0.076), Acc@1 0.401, Acc@5 0.812"."""
     groups = {group: getattr(metrics, group) for group in GROUPS}
     known = [f"{group} {value:.3f}" for group, value in groups.items() if value is not None]
-    return f"{metrics.overall:.3f} ({', '.join(known)})"
+    right = {"Acc@1": metrics.acc1, "Acc@5": metrics.acc5}
+    accuracies = [f", {name} {value:.3f}" for name, value in right.items() if value is not None]
+    return f"{metrics.overall:.3f} ({', '.join(known)})" + "".join(accuracies)
 
 
-def _text(board: Board, tablefmt: str, heading: str) -> str:
-    fingerprint = board.benchmark.fingerprint[:8]
-    parts = [f"{heading}{board.title} (split {fingerprint}), test mAP, mean ± std over seeds"]
-    chance: Mapping[str, Spread] = {k: Spread(v, None) for k, v in board.chance.items()}
+def _terminal(board: Board, width: int) -> str:
+    """Only overall and tail with their deviation: that is what rows are compared by."""
+    parts = [_heading(board)]
     for section in board.sections:
-        lines = [_cells(row, rank) for rank, row in enumerate(section.rows, start=1)]
-        lines.append(_named("", CHANCE, chance) | {"seeds": "", "notes": ""})
-        parts += [section.title, _table(lines, tablefmt)]
-    if not board.sections:
-        parts.append("No run is on this board yet; `meid-bench run --method plain` makes one.")
+        shared, names = _names(section)
+        views = [name for name in section.rows[0].scores if name not in NUMBERS]
+        lines = [
+            {"rank": str(rank), "method": name, **_short(row.scores, views)}
+            | {"seeds": str(len(row.seeds) or "")}
+            for rank, (row, name) in enumerate(zip(section.rows, names, strict=True), start=1)
+        ]
+        lines.append(
+            {"rank": "", "method": CHANCE, **_short(_chance(board), views)} | {"seeds": ""}
+        )
+        notes = [*(row.marks for row in section.rows), ()]
+        table = fitted_table(lines, notes, width, (*views, *OPTIONAL))
+        parts += [f"{section.title}{shared}", table]
+    parts += _nothing(board)
     published = _published(board)
     if published:
-        assert board.benchmark.published is not None
-        parts.append(
-            f"Published for {board.benchmark.published}, not ranked: "
-            f"{caution(board.benchmark.published)}"
-        )
-        parts.append(_table([_published_cells(row) for row in published], tablefmt))
+        lines = [_published_cells(row) for row in published]
+        notes = [(line.pop("source"), *filter(None, [line.pop("notes")])) for line in lines]
+        parts += [_published_heading(board), fitted_table(lines, notes, width, OPTIONAL)]
     return "\n\n".join(parts)
 
 
-def _table(lines: list[dict[str, str]], tablefmt: str) -> str:
+def _markdown(board: Board) -> str:
+    parts = [f"## {_heading(board)}"]
+    for section in board.sections:
+        lines = [_cells(row, rank) for rank, row in enumerate(section.rows, start=1)]
+        lines.append({"method": CHANCE} | _texts(_chance(board)))
+        parts += [section.title, _whole_table(lines)]
+    parts += _nothing(board)
+    published = _published(board)
+    if published:
+        lines = [_published_cells(row) for row in published]
+        parts += [_published_heading(board), _whole_table(lines)]
+    return "\n\n".join(parts)
+
+
+def _heading(board: Board) -> str:
+    fingerprint = board.benchmark.fingerprint[:8]
+    return f"{board.title} (split {fingerprint}), test mAP and Acc@k, mean ± std over seeds"
+
+
+def _nothing(board: Board) -> list[str]:
+    if board.sections:
+        return []
+    return ["No run is on this board yet; `meid-bench run --method plain` makes one."]
+
+
+def _published_heading(board: Board) -> str:
+    name = board.benchmark.published or ""
+    return f"Published for {name}, not ranked: {caution(name)}"
+
+
+def _whole_table(lines: Sequence[Mapping[str, str]]) -> str:
     # A column that says nothing in any line only takes room.
     columns = [c for c in lines[0] if any(line.get(c) for line in lines)]
     cells = [[line.get(column, "") for column in columns] for line in lines]
-    return tabulate(cells, headers=columns, tablefmt=tablefmt, disable_numparse=True)
+    return tabulate(cells, headers=columns, tablefmt="github", disable_numparse=True)
+
+
+def _names(section: Section) -> tuple[str, list[str]]:
+    """What all rows share, for the heading, and each row's name with what they do not share."""
+    shared = []
+    names = [row.name.split("/") for row in section.rows]
+    for key in ("preset", "aggregator"):
+        values = [getattr(row.first, key) for row in section.rows]
+        if len(set(values)) == 1:
+            shared += [f", {key} {values[0]}"] if values[0] else []
+            continue
+        for name, value in zip(names, values, strict=True):
+            name[1:1] = [value] if value else []
+    return "".join(shared), ["/".join(name) for name in names]
+
+
+def _short(scores: Mapping[str, Spread], views: Sequence[str]) -> dict[str, str]:
+    texts = {name: f"{value.mean:.3f}" for name, value in scores.items()}
+    for name in ("overall", "tail"):
+        if name in scores:
+            texts[name] = spread_text(scores[name]).replace(" ", "")
+    return {name: texts.get(name, "") for name in (*NUMBERS, *views)}
+
+
+def _chance(board: Board) -> dict[str, Spread]:
+    known = {name: value for name, value in board.chance.items() if value is not None}
+    return {name: Spread(value, None) for name, value in known.items()}
 
 
 def _cells(row: Row, rank: int) -> dict[str, str]:
     record = row.first
     names = {"aggregator": record.aggregator or "", "preset": record.preset or ""}
     seeds = {"seeds": str(len(row.seeds) or ""), "notes": "; ".join(row.marks)}
-    return _named(str(rank), row.name, row.scores, names) | seeds
+    return {"rank": str(rank), "method": row.name} | names | _texts(row.scores) | seeds
 
 
-def _named(
-    rank: str, name: str, scores: Mapping[str, Spread], names: Mapping[str, str] | None = None
-) -> dict[str, str]:
-    numbers = dict.fromkeys(MEASURES, "") | {k: spread_text(v) for k, v in scores.items()}
-    return {"rank": rank, "method": name, **(names or {"aggregator": "", "preset": ""}), **numbers}
+def _texts(scores: Mapping[str, Spread]) -> dict[str, str]:
+    return dict.fromkeys(NUMBERS, "") | {k: spread_text(v) for k, v in scores.items()}
 
 
 def spread_text(value: Spread) -> str:
@@ -134,9 +204,16 @@ def spread_text(value: Spread) -> str:
 
 
 def _published_cells(row: PublishedRow) -> dict[str, str]:
-    numbers = {measure: f"{getattr(row, measure):.3f}" for measure in MEASURES}
+    values = published_numbers(row)
+    numbers = {name: f"{values[name]:.3f}" if name in values else "" for name in NUMBERS}
     names = {"method": row.method, "encoder": row.encoder, "aggregator": row.aggregator or ""}
     return {**names, **numbers, "source": where_published(row), "notes": row.note or ""}
+
+
+def published_numbers(row: PublishedRow) -> dict[str, float]:
+    """Those of `NUMBERS` that were printed."""
+    values = asdict(row)
+    return {name: values[name] for name in NUMBERS if values.get(name) is not None}
 
 
 def where_published(row: PublishedRow) -> str:
@@ -180,7 +257,7 @@ def _published_line(row: PublishedRow, board: Board) -> dict[str, Any]:
         "aggregator": row.aggregator,
         "encoder": row.encoder,
         "note": "; ".join(note for note in notes if note),
-        **{measure: getattr(row, measure) for measure in MEASURES},
+        **published_numbers(row),
     }
 
 
@@ -192,11 +269,3 @@ def _json(board: Board) -> str:
 
 def _verdict(interval: Interval) -> str:
     return "" if interval.low <= 0 <= interval.high else "differs"
-
-
-FORMATS: dict[str, Callable[[Board], str]] = {
-    "table": lambda board: _text(board, "simple", ""),
-    "markdown": lambda board: _text(board, "github", "## "),
-    "csv": lambda board: board_frame(board).to_csv(index=False).rstrip("\n"),
-    "json": _json,
-}

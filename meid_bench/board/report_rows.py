@@ -12,7 +12,7 @@ from meid_bench.board.board_format import spread_text
 from meid_bench.board.published import PublishedRow
 from meid_bench.leaderboard import Board, Row, Spread
 from meid_bench.longtail import GROUPS
-from meid_bench.metrics import MEASURES
+from meid_bench.metrics import NUMBERS
 from meid_bench.results import Result
 from meid_bench.running.command import repeat_command
 
@@ -73,9 +73,9 @@ def cells(rank: int, row: Row) -> dict[str, Any]:
     line["rank"] = {"text": str(rank), "value": str(rank)}
     seeds = str(len(row.seeds) or "")
     line["seeds"] = {"text": seeds, "value": seeds}
-    for measure in MEASURES:
-        spread: Spread | None = row.scores.get(measure)
-        line[measure] = {
+    for name in NUMBERS:
+        spread: Spread | None = row.scores.get(name)
+        line[name] = {
             "text": "" if spread is None else spread_text(spread),
             "value": "" if spread is None else repr(spread.mean),
         }
@@ -102,8 +102,8 @@ def run_facts(label: str, folder: Path, record: Result) -> dict[str, Any]:
     for name in ("val", "test", "last_epoch_val", "last_epoch_test"):
         metrics = getattr(record, name)
         if metrics is not None:
-            values = {m: getattr(metrics, m) for m in MEASURES}
-            facts.append((f"{name.replace('_', ' ')} mAP", _listed(values)))
+            values = {n: getattr(metrics, n) for n in NUMBERS}
+            facts.append((name.replace("_", " "), _listed(values)))
     facts.append(("missing", _listed({split: len(ids) for split, ids in record.missing.items()})))
     for name, value in asdict(record).items():
         if name not in skipped:

@@ -1,6 +1,7 @@
 """`meid-bench leaderboard` and `meid-bench evaluate`: records to a table, scores to a record."""
 
 from pathlib import Path
+from shutil import get_terminal_size
 
 import click
 
@@ -45,6 +46,7 @@ def leaderboard(
     """
     from meid_bench.board.board_format import format_board, format_comparison
     from meid_bench.board.compare import compare, mark_ties
+    from meid_bench.board.fitted_table import WIDTH
     from meid_bench.leaderboard import load_board
 
     board = load_board(dataset, root, rescore=rescore)
@@ -57,7 +59,8 @@ def leaderboard(
         board, untested = mark_ties(board)
         for sentence in untested:
             click.echo(f"Note: {sentence}", err=True)
-        click.echo(format_board(board, style))
+        width = get_terminal_size((WIDTH, 24)).columns
+        click.echo(format_board(board, style, width))
     if board.differing:
         raise click.ClickException(
             f"{len(board.differing)} records do not follow from their scores: "

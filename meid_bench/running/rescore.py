@@ -7,7 +7,7 @@ from pathlib import Path
 from meid_bench.benchmark import Benchmark
 from meid_bench.board.score_file import load_test_scores
 from meid_bench.errors import DataError
-from meid_bench.metrics import MEASURES, Metrics, evaluate_scores
+from meid_bench.metrics import NUMBERS, Metrics, evaluate_scores
 from meid_bench.results import Result
 
 # Sums in another order on another machine; an edited digit is far above it.
@@ -60,7 +60,7 @@ def rescored(folder: Path, benchmark: Benchmark) -> Metrics:
 
 def _difference(recorded: Metrics, computed: Metrics) -> str | None:
     """The first number in which they differ, in words."""
-    pairs = [(name, getattr(recorded, name), getattr(computed, name)) for name in MEASURES]
+    pairs = [(name, getattr(recorded, name), getattr(computed, name)) for name in NUMBERS]
     pairs += [
         (f"AP of class {c}", old, new)
         for c, (old, new) in enumerate(
@@ -69,7 +69,7 @@ def _difference(recorded: Metrics, computed: Metrics) -> str | None:
     ]
     pairs.append(("number of classes", len(recorded.per_class_ap), len(computed.per_class_ap)))
     for view in {**recorded.views, **computed.views}:
-        for name in MEASURES:
+        for name in NUMBERS:
             old, new = (each.views.get(view, {}).get(name) for each in (recorded, computed))
             pairs.append((f"{view} {name}", old, new))
     for name, old, new in pairs:
