@@ -10,16 +10,16 @@ import numpy as np
 
 from meid_bench.aggregators import find_aggregator
 from meid_bench.benchmark import Benchmark, load_benchmark
-from meid_bench.board.published import PublishedRow, published_rows
+from meid_bench.board.published import PublishedRow, published_rows, table_title
 from meid_bench.building.targets import Tau
 from meid_bench.errors import MeidBenchError, SettingError
 from meid_bench.features import FeatureStore, find_store
 from meid_bench.leaderboard import Row, make_row
 from meid_bench.running.batchrun import Outcome
-from meid_bench.running.papertable import Block, Variant, table_blocks
+from meid_bench.running.papertable import TABLES, Block, Variant
 from meid_bench.running.protocol import Protocol
 from meid_bench.running.request import Request
-from meid_bench.stores.npy_store import open_store
+from meid_bench.stores.npy_store import encoder_of, open_store
 
 RECONSTRUCTIONS = ("charadeslt", *(f"charadeslt-r{number}" for number in range(2, 6)))
 
@@ -29,7 +29,7 @@ class Wish:
     """What the user asks of `reproduce`.
 
     Attributes:
-        table: "table2" to "table7".
+        table: "2" to "7", "s1" to "s5": as `papertable.find_table` gives it.
         seeds: A run for each.
         datasets: In place of the table's own benchmarks; empty for those.
         aggregators: In place of the table's own; empty for those.
@@ -61,7 +61,7 @@ class Part:
         block: What the paper printed, or what the user put in its place.
         benchmark: The benchmark.
         store: The features.
-        published: The paper's rows of the same table, data set, encoder and aggregator.
+        published: The paper's rows of the same table, lists, encoder and aggregator.
     """
 
     block: Block
@@ -90,7 +90,7 @@ def wanted_blocks(wish: Wish) -> tuple[Block, ...]:
         SettingError: There is no such table or aggregator, or the table's benchmark has no
             reconstructions.
     """
-    blocks = table_blocks(wish.table)
+    blocks = TABLES[wish.table]
     for name in wish.aggregators:
         find_aggregator(name)
     if wish.all_splits:
@@ -99,7 +99,8 @@ def wanted_blocks(wish: Wish) -> tuple[Block, ...]:
         first = next((b for b in blocks if b.dataset == RECONSTRUCTIONS[0]), None)
         if first is None:
             raise SettingError(
-                f"--splits all repeats CharadesLT's tables; {wish.table} is of {blocks[0].dataset}"
+                "--splits all repeats CharadesLT's tables; "
+                f"{table_title(wish.table)} is of {blocks[0].dataset}"
             )
         blocks = tuple(replace(first, dataset=name) for name in RECONSTRUCTIONS)
     if wish.datasets:
@@ -149,14 +150,12 @@ def _find(
 
 
 def _published(table: str, block: Block, benchmark: Benchmark) -> tuple[PublishedRow, ...]:
-    rows = published_rows(table.removeprefix("table"))
-    encoders = {"resnet50": "ResNet-50", "resnet101": "ResNet-101"}
     return tuple(
         row
-        for row in rows
-        if row.dataset == (benchmark.published or row.dataset)
-        and row.encoder == encoders[block.encoder]
-        and (row.aggregator or block.aggregator).lower() == block.aggregator
+        for row in published_rows(table)
+        if row.dataset == benchmark.published
+        and encoder_of(row.encoder) == block.encoder
+        and (row.aggregator or "nonlinear").lower() == block.aggregator
     )
 
 
@@ -208,16 +207,13 @@ def _request(wish: Wish, part: Part, variant: Variant, seed: int) -> Request:
 
 
 def comparable(part: Part, label: str, row: Row) -> PublishedRow | None:
-    """The published row that a row may be subtracted from: VideoLT's, whose lists are public.
+    """The published row that a row may be subtracted from, if there is one.
 
-    None for shortened schedules, and for features that are not of the paper's encoder.
+    A benchmark that declares published numbers has their very lists. None for shortened
+    schedules, and for features that are not of the paper's encoder.
     """
     encoder = part.store.manifest["recipe"]["encoder"]
-    if (
-        part.benchmark.published != "VideoLT"
-        or row.first.quick
-        or (part.store.untrained or encoder != part.block.encoder)
-    ):
+    if row.first.quick or part.store.untrained or encoder != part.block.encoder:
         return None
     return next((p for p in part.published if p.method == label), None)
 

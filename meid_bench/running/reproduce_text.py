@@ -1,6 +1,6 @@
 """Reproduced tables as text: ours, and the paper's in a block of its own."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tabulate import tabulate
@@ -12,14 +12,15 @@ from meid_bench.building.table1 import compare
 from meid_bench.errors import MeidBenchError
 from meid_bench.leaderboard import Row
 from meid_bench.metrics import MEASURES
-from meid_bench.running.papertable import PUBLISHED_ONLY
 from meid_bench.running.reproduce import Part, Reproduced, Stability, Wish, comparable
 
+# A number of a table to its column's heading.
+PRINTED = {**{name: name for name in MEASURES}, "acc1": "Acc@1", "acc5": "Acc@5"}
 DATASETS = {"videolt": "VideoLT", "charadeslt": "CharadesLT", "charadesegolt": "CharadesEgoLT"}
 
 
 def format_reproduced(one: Reproduced, wish: Wish) -> str:
-    """Our rows and the paper's, as the paper prints them: overall, head, medium, tail."""
+    """Our rows and the paper's, with the columns that the paper prints."""
     part = one.part
     title = (
         f"{part.benchmark.title}, {part.block.aggregator}, features {part.store.folder.name}, "
@@ -37,25 +38,20 @@ def format_reproduced(one: Reproduced, wish: Wish) -> str:
 def _ours(one: Reproduced) -> str:
     lines = []
     for label, row in one.rows.items():
-        line = {"method": label} | {m: spread_text(row.scores[m]) for m in _measures(row)}
+        line = {"method": label}
+        line |= {name: spread_text(row.scores[name]) for name in PRINTED if name in row.scores}
         published = comparable(one.part, label, row)
         line["ours - paper"] = "" if published is None else _difference(row, published)
-        line["seeds"] = ",".join(map(str, row.seeds))
+        line["seeds"] = str(len(row.seeds))
         line["notes"] = "; ".join(_notes(one.part, label, row))
         lines.append(line)
+    reasons = one.part.block.published_only
     lines += [
-        {"method": row.method, "notes": PUBLISHED_ONLY}
+        {"method": row.method, "notes": f"published only: {reasons[row.method]}"}
         for row in one.part.published
-        if row.note and row.note.startswith(PUBLISHED_ONLY)
+        if row.method in reasons
     ]
-    columns = ["method", *MEASURES, "ours - paper", "seeds", "notes"]
-    columns = [column for column in columns if any(line.get(column) for line in lines)]
-    cells = [[line.get(column, "") for column in columns] for line in lines]
-    return tabulate(cells, headers=columns, disable_numparse=True)
-
-
-def _measures(row: Row) -> list[str]:
-    return [measure for measure in MEASURES if measure in row.scores]
+    return _table(lines, ["method", *PRINTED, "ours - paper", "seeds", "notes"])
 
 
 def _difference(row: Row, published: PublishedRow) -> str:
@@ -65,7 +61,7 @@ def _difference(row: Row, published: PublishedRow) -> str:
 def _notes(part: Part, label: str, row: Row) -> list[str]:
     record = row.first
     notes = [f"QUICK: {record.epochs} epochs"] if record.quick else []
-    if not any(published.method == label for published in part.published):
+    if part.published and label not in {published.method for published in part.published}:
         notes.append("not in the paper's table")
     if record.preset:
         notes.append(f"preset {record.preset}")
@@ -73,11 +69,20 @@ def _notes(part: Part, label: str, row: Row) -> list[str]:
 
 
 def _theirs(part: Part) -> str:
-    lines = [
-        [row.method, *(f"{getattr(row, measure):.3f}" for measure in MEASURES), row.note or ""]
-        for row in part.published
-    ]
-    return tabulate(lines, headers=["method", *MEASURES, ""], disable_numparse=True)
+    lines = []
+    for row in part.published:
+        numbers = {name: getattr(row, name) for name in PRINTED}
+        known = {name: f"{value:.3f}" for name, value in numbers.items() if value is not None}
+        lines.append({"method": row.method, **known, "notes": row.note or ""})
+    return _table(lines, ["method", *PRINTED, "notes"])
+
+
+def _table(lines: Sequence[Mapping[str, str]], columns: Sequence[str]) -> str:
+    """A column that says nothing in any line only takes room."""
+    shown = [column for column in columns if any(line.get(column) for line in lines)]
+    cells = [[line.get(column, "") for column in shown] for line in lines]
+    headers = [PRINTED.get(column, column) for column in shown]
+    return tabulate(cells, headers=headers, disable_numparse=True)
 
 
 def format_stability(found: Stability, splits: Sequence[str]) -> str:
