@@ -13,25 +13,33 @@ from meid_bench.benchmark import Benchmark
 from meid_bench.board.published import published_rows
 from meid_bench.cli.main import cli
 from meid_bench.errors import SettingError
+from meid_bench.leaderboard import make_row
 from meid_bench.plugins import find_method
 from meid_bench.running.papertable import TABLES, find_table
-from meid_bench.running.reproduce import Reproduced, Wish, available, stability, wanted_blocks
+from meid_bench.running.reproduce import Reproduced, Wish, available, wanted_blocks
 from meid_bench.running.reproduce_text import format_reproduced
 from meid_bench.running.request import resolve
 from meid_bench.stores.npy_store import encoder_of
+from tests.made_records import make_result
 from tests.toy import toy_benchmark, toy_features, write_features
 
 ONE = ["--seeds", "0", "--set", "epochs=1", "--set", "milestones=", "--set", "batch=16"]
 
 
 def write(root: Path, name: str, published: str | None, encoder: str, seed: int = 0) -> Benchmark:
-    """The toy under a real benchmark's name; another seed shuffles which video is where."""
+    """The toy under a real benchmark's name; another seed shuffles which video is where.
+
+    Its six subjects stand on every side, or on one where the lists are not a paper's.
+    """
     toy = toy_benchmark()
     videos = [video for split in toy.splits.values() for video in split]
     order = np.random.default_rng(seed).permutation(len(videos)) if seed else range(len(videos))
     mixed, splits, start = [videos[i] for i in order], {}, 0
     for split, members in toy.splits.items():
-        splits[split] = tuple(mixed[start : start + len(members)])
+        splits[split] = tuple(
+            replace(video, subject=f"{'' if published else split}S{number % 6}")
+            for number, video in enumerate(mixed[start : start + len(members)])
+        )
         start += len(members)
     title = f"{published}, reconstruction {name.partition('-')[2] or 'r1'}" if published else name
     benchmark = replace(toy, name=name, title=title, published=published, splits=splits)
@@ -117,12 +125,21 @@ def test_other_benchmarks_aggregators_and_splits() -> None:
         ("resnet101", "nextvlad"),
     ]
     assert len(blocks[1].variants) == 9
-    blocks = wanted_blocks(Wish("3", all_splits=True))
-    assert [block.dataset for block in blocks] == [
-        "charadeslt",
-        *(f"charadeslt-r{n}" for n in range(2, 6)),
-    ]
-    with pytest.raises(SettingError, match="Table 5 is of videolt"):
+    nonlinear, netvlad = wanted_blocks(Wish("2", datasets=("mine",)))
+    assert (nonlinear.dataset, nonlinear.aggregator, len(nonlinear.variants)) == (
+        "mine", "nonlinear", 9,
+    )  # fmt: skip
+    assert (netvlad.encoder, len(netvlad.variants)) == (nonlinear.encoder, 2)
+    (half,) = wanted_blocks(Wish("3", datasets=("charadesegolt",)))
+    assert half == TABLES["3"][1]
+
+
+def test_all_splits_add_the_subject_disjoint_lists() -> None:
+    names = ["charadeslt", "charadeslt-sd", "charadesegolt", "charadesegolt-sd"]
+    assert [block.dataset for block in wanted_blocks(Wish("3", all_splits=True))] == names
+    blocks = wanted_blocks(Wish("5", datasets=("charadeslt", "mine"), all_splits=True))
+    assert [block.dataset for block in blocks] == ["charadeslt", "charadeslt-sd", "mine"]
+    with pytest.raises(SettingError, match="Table 5 is of videolt: name one with --dataset"):
         wanted_blocks(Wish("5", all_splits=True))
 
 
@@ -179,13 +196,14 @@ def test_on_the_authors_lists_the_difference_is_shown_and_on_others_nothing_is(
     """The lists decide, not the name: only the benchmark that declares the paper's has them."""
     write(tmp_path, "charadeslt", "CharadesLT", "resnet101")
     write(tmp_path, "mine", None, "resnet101")
-    done = reproduce(tmp_path, "3", "--dataset", "charadeslt,mine", *ONE)
-    assert done.exit_code == 0, done.output
-    theirs, mine = done.output.split("mine, nextvlad, features")
+    wish = Wish("3", datasets=("charadeslt", "mine"), seeds=(0,))
+    row = make_row({tmp_path: make_result(method="ldam")})
+    parts, _ = available(wish, tmp_path)
+    theirs, mine = (format_reproduced(Reproduced(part, {"LDAM": row}), wish) for part in parts)
     overall, _, _, _, difference, *_ = cells(theirs, "LDAM")
     assert float(difference) == pytest.approx(float(overall) - 0.114, abs=0.0011)
     assert theirs.count("Published for CharadesLT") == 1
-    assert theirs.count("\nMEID ") == 2  # ours and CharadesLT's, not CharadesEgoLT's
+    assert theirs.count("\nMEID ") == 1  # CharadesLT's, not CharadesEgoLT's too
     for words in ("Published", "ours - paper", "not in the paper's table"):
         assert words not in mine
 
@@ -245,36 +263,25 @@ def test_seeds_become_a_spread(tmp_path: Path) -> None:
     assert line.count("±") == 4 and cells(line, "E1+E1")[4] == "2"
 
 
-def test_all_splits_tell_how_stable_the_ranking_is(tmp_path: Path) -> None:
+def test_all_splits_tell_what_the_leak_pays(tmp_path: Path) -> None:
     write(tmp_path, "charadeslt", "CharadesLT", "resnet101")
-    for number in range(2, 6):
-        write(tmp_path, f"charadeslt-r{number}", "CharadesLT", "resnet101", seed=number)
+    write(tmp_path, "charadeslt-sd", None, "resnet101", seed=2)
     arguments = ["--splits", "all", "--aggregator", "nonlinear", *ONE]
-    done = reproduce(tmp_path, "table3", *arguments)
+    done = reproduce(tmp_path, "table6", "--dataset", "charadeslt", *arguments)
     assert done.exit_code == 0, done.output
-    assert "Ranking by overall mAP with nonlinear on 5 splits: Kendall's tau" in done.output
-    stable = done.output[done.output.index("place on") :]
-    places = [line.split()[-5:] for line in stable.splitlines()[2:11]]
-    for split in range(5):
-        assert sorted(int(row[split]) for row in places)[0] == 1
-
-
-def test_stability_by_hand(tmp_path: Path) -> None:
-    write(tmp_path, "charadeslt", "CharadesLT", "resnet101")
-    (part,), _ = available(Wish("3"), tmp_path)
-
-    class Fake:
-        def __init__(self, mean: float) -> None:
-            self.scores = {"overall": type("S", (), {"mean": mean})}
-
-    def one(**means: float) -> Reproduced:
-        return Reproduced(part, {name: Fake(mean) for name, mean in means.items()})  # type: ignore[misc]
-
-    (found,) = stability([one(a=3, b=2, c=1), one(a=3, b=1, c=2), one(a=1, b=2, c=3, d=4)])
-    assert found.places == {"a": [1, 1, 3], "b": [2, 3, 2], "c": [3, 2, 1]}
-    # 1 pair of 3 differs between the first two; all differ between first and third.
-    assert found.taus == pytest.approx([1 / 3, -1, -1 / 3], abs=1e-5)
-    assert stability([one(a=1, b=2)]) == []
+    official, disjoint, leak = re.split("charadeslt-sd, nonlinear, feat|What the leak", done.output)
+    assert "charadeslt: 6 of 6 subjects of test are in train too" in leak
+    assert "charadeslt-sd: 0 of 6 subjects of test are in train too" in leak
+    assert "One seed: " in leak and "made differently" not in leak
+    for label in ("E1", "E1+E1", "E1+E2"):
+        here, there = cells(official, label)[0], cells(disjoint, label)[0]
+        shown = cells(leak, label)
+        assert shown[:2] == [here, there]
+        low, high = (float(value.strip("[,]")) for value in shown[3:])
+        assert float(shown[2]) == pytest.approx(float(here) - float(there), abs=0.0011)
+        assert low < float(shown[2]) < high
+    means = [float(cells(leak, label)[2]) for label in ("E1", "E1+E1", "E1+E2")]
+    assert float(cells(leak, "mean of all rows")[2]) == pytest.approx(sum(means) / 3, abs=0.0011)
 
 
 def test_a_failed_row_is_left_out_and_named(tmp_path: Path) -> None:
@@ -298,5 +305,3 @@ def test_table_1_and_bad_input(tmp_path: Path) -> None:
     assert other.exit_code == 1 and "did you mean 'nextvlad'?" in other.output
     seeds = reproduce(tmp_path, "table3", "--seeds", "a")
     assert seeds.exit_code == 2 and "no list of whole numbers" in seeds.output
-    both = reproduce(tmp_path, "table3", "--splits", "all", "--dataset", "charadeslt")
-    assert both.exit_code == 1 and "use one of them" in both.output

@@ -7,12 +7,15 @@ from tabulate import tabulate
 
 from meid_bench.benchmark import load_benchmark
 from meid_bench.board.board_format import spread_text
+from meid_bench.board.bootstrap import CONFIDENCE
+from meid_bench.board.compare import cluster_videos
 from meid_bench.board.published import PublishedRow, caution, published_statistics
 from meid_bench.building.table1 import compare
 from meid_bench.errors import MeidBenchError
 from meid_bench.leaderboard import Row
-from meid_bench.metrics import MEASURES
-from meid_bench.running.reproduce import Part, Reproduced, Stability, Wish, comparable
+from meid_bench.metrics import MEASURES, chance, group_means
+from meid_bench.running.leak import RESAMPLES, Leak, shared_subjects
+from meid_bench.running.reproduce import Part, Reproduced, Wish, comparable
 
 # A number of a table to its column's heading.
 PRINTED = {**{name: name for name in MEASURES}, "acc1": "Acc@1", "acc5": "Acc@5"}
@@ -85,15 +88,51 @@ def _table(lines: Sequence[Mapping[str, str]], columns: Sequence[str]) -> str:
     return tabulate(cells, headers=headers, disable_numparse=True)
 
 
-def format_stability(found: Stability, splits: Sequence[str]) -> str:
-    """The place of every row on every split, and how much the rankings agree."""
-    lines = [[label, *places] for label, places in found.places.items()]
-    table = tabulate(lines, headers=["place on", *splits])
-    return (
-        f"Ranking by overall mAP with {found.aggregator} on {len(splits)} splits: Kendall's tau "
-        f"between two splits {found.mean_tau:.2f} on average, {min(found.taus):.2f} at least\n\n"
-        + table
+def format_leak(leak: Leak) -> str:
+    """Each row on the official lists and on the subject-disjoint ones, with the difference."""
+    names = [benchmark.name for benchmark in leak.benchmarks]
+    shared = [shared_subjects(benchmark) for benchmark in leak.benchmarks]
+    unit = cluster_videos(leak.benchmarks[0])[1]
+    notes = [
+        f"{CONFIDENCE:.0%} intervals: the test {unit} of each list, and the seeds, were resampled "
+        f"by themselves, {RESAMPLES:,} times. How the lists were drawn is not in the intervals, "
+        "and they differ in more than the leak: other videos are in train and in test.",
+    ]
+    if leak.seeds == 1:
+        notes.append("One seed: how far another would move a row is not in its interval.")
+    if not leak.same_features:
+        notes.append("The features of the two were made differently too.")
+    return "\n\n".join(
+        [
+            f"What the leak pays, {leak.aggregator}: test mAP on {names[0]} - on {names[1]}",
+            "; ".join(
+                f"{name}: {both} of {total} subjects of test are in train too"
+                for name, (both, total) in zip(names, shared, strict=True)
+            ),
+            *(_gains(leak, measure) for measure in ("overall", "tail")),
+            *notes,
+        ]
     )
+
+
+def _gains(leak: Leak, measure: str) -> str:
+    column = leak.resampled[0].measures.index(measure)
+    lines = []
+    for row, intervals in leak.gains.items():
+        if measure in intervals:
+            found = intervals[measure]
+            sides = [f"{side.full[row][column]:.3f}" for side in leak.resampled]
+            interval = f"[{found.low:+.3f}, {found.high:+.3f}]"
+            lines.append([row, *sides, f"{found.difference:+.3f}", interval])
+    by_chance = [
+        group_means(chance(benchmark.labels("test")), benchmark.groups)[measure]
+        for benchmark in leak.benchmarks
+    ]
+    difference = by_chance[0] - by_chance[1]
+    lines.append(["chance", *(f"{value:.3f}" for value in by_chance), f"{difference:+.3f}", ""])
+    names = [benchmark.name for benchmark in leak.benchmarks]
+    headers = [measure, *names, "difference", "interval"]
+    return tabulate(lines, headers=headers, disable_numparse=True)
 
 
 def format_table1(root: Path) -> tuple[str, list[str]]:
