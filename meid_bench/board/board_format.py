@@ -11,7 +11,7 @@ from tabulate import tabulate
 from meid_bench.board.bootstrap import CONFIDENCE, Interval
 from meid_bench.board.compare import Comparison
 from meid_bench.board.fitted_table import WIDTH, fitted_table
-from meid_bench.board.published import PublishedRow, caution, published_results
+from meid_bench.board.published import PublishedRow, caution, published_results, table_title
 from meid_bench.leaderboard import Board, Row, Section, Spread
 from meid_bench.longtail import GROUPS
 from meid_bench.metrics import NUMBERS, Metrics
@@ -218,7 +218,7 @@ def published_numbers(row: PublishedRow) -> dict[str, float]:
 
 def where_published(row: PublishedRow) -> str:
     """Which table a published row is from."""
-    return "VideoLT's model zoo" if row.table == "zoo" else f"MEID, Table {row.table}"
+    return "VideoLT's model zoo" if row.table == "zoo" else f"MEID, {table_title(row.table)}"
 
 
 def _published(board: Board) -> tuple[PublishedRow, ...]:

@@ -120,17 +120,26 @@ def intervals(resampled: Resampled, first: str, second: str) -> dict[str, Interv
     for column, measure in enumerate(resampled.measures):
         difference = resampled.full[first][column] - resampled.full[second][column]
         drawn = resampled.means[first][:, column] - resampled.means[second][:, column]
-        drawn = drawn[~np.isnan(drawn)]
-        if not len(drawn) or np.isnan(difference):
-            continue
-        tail = (1 - CONFIDENCE) / 2
-        upper, lower = np.quantile(drawn, [1 - tail, tail])
-        above = (drawn >= 2 * difference).sum() + 1
-        below = (drawn <= 2 * difference).sum() + 1
-        p = min(1.0, 2 * min(above, below) / (len(drawn) + 1))
-        low, high = 2 * difference - upper, 2 * difference - lower
-        result[measure] = Interval(float(difference), float(low), float(high), float(p))
+        interval = basic_interval(float(difference), drawn)
+        if interval is not None:
+            result[measure] = interval
     return result
+
+
+def basic_interval(difference: float, drawn: NDArray[np.float64]) -> Interval | None:
+    """The interval of `intervals` from a difference and its resampled values (R,).
+
+    NaN values are left out; None where none is left, or the difference itself is NaN.
+    """
+    drawn = drawn[~np.isnan(drawn)]
+    if not len(drawn) or np.isnan(difference):
+        return None
+    tail = (1 - CONFIDENCE) / 2
+    upper, lower = np.quantile(drawn, [1 - tail, tail])
+    above = (drawn >= 2 * difference).sum() + 1
+    below = (drawn <= 2 * difference).sum() + 1
+    p = min(1.0, 2 * min(above, below) / (len(drawn) + 1))
+    return Interval(difference, float(2 * difference - upper), float(2 * difference - lower), p)
 
 
 def holm(p_values: Mapping[str, float]) -> dict[str, float]:

@@ -10,19 +10,23 @@ from meid_bench.paths import package_file
 from meid_bench.schema import decode
 
 FILE = "published_results.json"
+# Tables of whole methods; one that prints accuracies too comes before one that does not.
+WHOLE_METHODS = ("s4", "2", "3", "s5", "zoo")
 
 
 @dataclass(frozen=True, slots=True)
 class PublishedRow:
-    """One printed row of mean average precisions.
+    """One printed row of numbers.
 
     Attributes:
-        table: "2" to "7" of the MEID paper, or "zoo" for VideoLT's model zoo.
+        table: "2" to "7" of the MEID paper, "s1" to "s5" of its supplement, or "zoo" for VideoLT's
+            model zoo.
         dataset: "VideoLT", "CharadesLT" or "CharadesEgoLT".
-        method: As printed; in Tables 4 to 7 the variant's name.
-        encoder: As printed.
+        method: As printed, MEID for "Ours"; in the ablations the variant's name.
+        encoder: As printed in Table 2, for example "ResNet-101".
         aggregator: As printed; None where the table does not say.
-        overall, head, medium, tail: As printed, in [0, 1].
+        overall, head, medium, tail: Mean average precisions as printed, in [0, 1].
+        acc1, acc5: Acc@1 and Acc@5 as printed, in [0, 1]; None where they are not.
         source: Who printed it, a citation.
         note: What a reader of the number should know, or None.
     """
@@ -36,12 +40,25 @@ class PublishedRow:
     head: float
     medium: float
     tail: float
+    acc1: float | None
+    acc5: float | None
     source: str
     note: str | None
 
 
+def table_title(table: str) -> str:
+    """A table as one speaks of it.
+
+    Example:
+        >>> table_title("3"), table_title("s4")
+        ('Table 3', 'supplement, Table 4')
+    """
+    number = table.removeprefix("s")
+    return f"Table {number}" if number == table else f"supplement, Table {number}"
+
+
 def published_rows(table: str) -> tuple[PublishedRow, ...]:
-    """The rows of one table ("2" to "7", or "zoo"), in printed order.
+    """The rows of one table ("2" to "7", "s1" to "s5", or "zoo"), in printed order.
 
     Raises:
         SettingError: No such table of average precisions was published.
@@ -60,6 +77,8 @@ def published_rows(table: str) -> tuple[PublishedRow, ...]:
 def published_results(dataset: str) -> tuple[PublishedRow, ...]:
     """The rows that stand below a data set's board: whole methods, no ablations.
 
+    What two tables print stands once, in the form that says more.
+
     Args:
         dataset: `Benchmark.published`.
 
@@ -67,10 +86,14 @@ def published_results(dataset: str) -> tuple[PublishedRow, ...]:
         SettingError: Nothing was published of that data set.
     """
     _, rows = _load()
-    found = tuple(row for row in rows if row.dataset == dataset and row.table in ("2", "3", "zoo"))
+    found: dict[tuple[object, ...], PublishedRow] = {}
+    for table in WHOLE_METHODS:
+        for row in (row for row in rows if (row.table, row.dataset) == (table, dataset)):
+            numbers = (row.overall, row.head, row.medium, row.tail)
+            found.setdefault((row.method, row.encoder, row.aggregator, *numbers), row)
     if not found:
         raise unknown("published data set", dataset, {row.dataset for row in rows})
-    return found
+    return tuple(found.values())
 
 
 def caution(dataset: str) -> str:

@@ -1,27 +1,21 @@
 """Reproduce: the runs that stand behind a table of the paper, and the rows that they give."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from statistics import fmean
 from typing import Any
-
-import numpy as np
 
 from meid_bench.aggregators import find_aggregator
 from meid_bench.benchmark import Benchmark, load_benchmark
-from meid_bench.board.published import PublishedRow, published_rows
-from meid_bench.building.targets import Tau
+from meid_bench.board.published import PublishedRow, published_rows, table_title
 from meid_bench.errors import MeidBenchError, SettingError
 from meid_bench.features import FeatureStore, find_store
 from meid_bench.leaderboard import Row, make_row
 from meid_bench.running.batchrun import Outcome
-from meid_bench.running.papertable import Block, Variant, table_blocks
+from meid_bench.running.papertable import DISJOINT, TABLES, Block, Variant
 from meid_bench.running.protocol import Protocol
 from meid_bench.running.request import Request
-from meid_bench.stores.npy_store import open_store
-
-RECONSTRUCTIONS = ("charadeslt", *(f"charadeslt-r{number}" for number in range(2, 6)))
+from meid_bench.stores.npy_store import encoder_of, open_store
 
 
 @dataclass(frozen=True)
@@ -29,14 +23,14 @@ class Wish:
     """What the user asks of `reproduce`.
 
     Attributes:
-        table: "table2" to "table7".
+        table: "2" to "7", "s1" to "s5": as `papertable.find_table` gives it.
         seeds: A run for each.
         datasets: In place of the table's own benchmarks; empty for those.
         aggregators: In place of the table's own; empty for those.
         features: Name of a feature store, or its beginning; None for the table's encoder.
         protocol: "paper" or "equal".
         quick: Shorten every schedule.
-        all_splits: Repeat on every reconstruction of CharadesLT.
+        all_splits: Run the subject-disjoint lists beside the official ones too.
         allow_missing: How many listed videos may be without features.
         settings: `--set` pairs for every run; a row's own settings stand above them.
     """
@@ -61,7 +55,7 @@ class Part:
         block: What the paper printed, or what the user put in its place.
         benchmark: The benchmark.
         store: The features.
-        published: The paper's rows of the same table, data set, encoder and aggregator.
+        published: The paper's rows of the same table, lists, encoder and aggregator.
     """
 
     block: Block
@@ -83,40 +77,47 @@ class Reproduced:
     rows: Mapping[str, Row]
 
 
-def wanted_blocks(wish: Wish) -> tuple[Block, ...]:
+def wanted_blocks(wish: Wish) -> list[Block]:
     """The blocks of the wish: the table's, on other benchmarks or with other aggregators.
 
     Raises:
-        SettingError: There is no such table or aggregator, or the table's benchmark has no
-            reconstructions.
+        SettingError: There is no such aggregator, or no subject-disjoint lists beside these.
     """
-    blocks = table_blocks(wish.table)
     for name in wish.aggregators:
         find_aggregator(name)
-    if wish.all_splits:
-        if wish.datasets:
-            raise SettingError("--splits all and --dataset name benchmarks twice; use one of them")
-        first = next((b for b in blocks if b.dataset == RECONSTRUCTIONS[0]), None)
-        if first is None:
-            raise SettingError(
-                f"--splits all repeats CharadesLT's tables; {wish.table} is of {blocks[0].dataset}"
-            )
-        blocks = tuple(replace(first, dataset=name) for name in RECONSTRUCTIONS)
+    blocks = list(TABLES[wish.table])
     if wish.datasets:
-        templates = {block.aggregator: block for block in reversed(blocks)}
-        blocks = tuple(
-            replace(block, dataset=name)
-            for name in wish.datasets
-            for block in reversed(templates.values())
-        )
+        blocks = [block for name in wish.datasets for block in _on(name, blocks)]
     if wish.aggregators:
-        each = {(block.dataset, block.encoder): block for block in reversed(blocks)}
-        blocks = tuple(
-            replace(block, aggregator=name)
-            for block in reversed(each.values())
-            for name in wish.aggregators
-        )
+        each = _first_of_each(blocks, lambda block: (block.dataset, block.encoder))
+        blocks = [replace(block, aggregator=name) for block in each for name in wish.aggregators]
+    if wish.all_splits:
+        blocks = [one for block in blocks for one in (block, *_disjoint(block))]
+        if not any(block.dataset in DISJOINT.values() for block in blocks):
+            raise SettingError(
+                f"--splits all adds the subject-disjoint lists of {' or '.join(DISJOINT)}; "
+                f"{table_title(wish.table)} is of {blocks[0].dataset}: name one with --dataset"
+            )
     return blocks
+
+
+def _on(dataset: str, blocks: Sequence[Block]) -> list[Block]:
+    """A table's blocks of a benchmark; of one that it has not, its rows with each aggregator."""
+    own = [block for block in blocks if block.dataset == dataset]
+    each = _first_of_each(blocks, lambda block: block.aggregator)
+    return own or [replace(block, dataset=dataset, encoder=blocks[0].encoder) for block in each]
+
+
+def _disjoint(block: Block) -> list[Block]:
+    twin = DISJOINT.get(block.dataset)
+    return [] if twin is None else [replace(block, dataset=twin)]
+
+
+def _first_of_each(blocks: Sequence[Block], key: Callable[[Block], Hashable]) -> list[Block]:
+    found: dict[Hashable, Block] = {}
+    for block in blocks:
+        found.setdefault(key(block), block)
+    return list(found.values())
 
 
 def available(wish: Wish, root: Path) -> tuple[list[Part], list[str]]:
@@ -149,14 +150,12 @@ def _find(
 
 
 def _published(table: str, block: Block, benchmark: Benchmark) -> tuple[PublishedRow, ...]:
-    rows = published_rows(table.removeprefix("table"))
-    encoders = {"resnet50": "ResNet-50", "resnet101": "ResNet-101"}
     return tuple(
         row
-        for row in rows
-        if row.dataset == (benchmark.published or row.dataset)
-        and row.encoder == encoders[block.encoder]
-        and (row.aggregator or block.aggregator).lower() == block.aggregator
+        for row in published_rows(table)
+        if row.dataset == benchmark.published
+        and encoder_of(row.encoder) == block.encoder
+        and (row.aggregator or "nonlinear").lower() == block.aggregator
     )
 
 
@@ -208,63 +207,12 @@ def _request(wish: Wish, part: Part, variant: Variant, seed: int) -> Request:
 
 
 def comparable(part: Part, label: str, row: Row) -> PublishedRow | None:
-    """The published row that a row may be subtracted from: VideoLT's, whose lists are public.
+    """The published row that a row may be subtracted from, if there is one.
 
-    None for shortened schedules, and for features that are not of the paper's encoder.
+    A benchmark that declares published numbers has their very lists. None for shortened
+    schedules, and for features that are not of the paper's encoder.
     """
     encoder = part.store.manifest["recipe"]["encoder"]
-    if (
-        part.benchmark.published != "VideoLT"
-        or row.first.quick
-        or (part.store.untrained or encoder != part.block.encoder)
-    ):
+    if row.first.quick or part.store.untrained or encoder != part.block.encoder:
         return None
     return next((p for p in part.published if p.method == label), None)
-
-
-@dataclass(frozen=True)
-class Stability:
-    """How stable the ranking of a table's rows is over splits.
-
-    Attributes:
-        aggregator: Of the rows.
-        places: Row label to its place (1 is best) on each split.
-        taus: Kendall's tau-b of the rankings of every two splits.
-    """
-
-    aggregator: str
-    places: dict[str, list[int]]
-    taus: list[float]
-
-    @property
-    def mean_tau(self) -> float:
-        """1 where all splits rank alike, about 0 where they have nothing in common."""
-        return fmean(self.taus)
-
-
-def stability(reproduced: Sequence[Reproduced]) -> list[Stability]:
-    """For each aggregator with at least two splits, how the rows rank on each of them.
-
-    Rows that failed on a split are left out on all.
-    """
-    found = []
-    for aggregator in dict.fromkeys(one.part.block.aggregator for one in reproduced):
-        splits = [one for one in reproduced if one.part.block.aggregator == aggregator]
-        scores = [
-            {label: row.scores["overall"].mean for label, row in one.rows.items()} for one in splits
-        ]
-        labels = [label for label in scores[0] if all(label in values for values in scores)]
-        if len(splits) < 2 or len(labels) < 2:
-            continue
-        places = [
-            [1 + sum(values[other] > values[label] for other in labels) for label in labels]
-            for values in scores
-        ]
-        taus = [
-            float(Tau.of(np.array(a), np.array(b)))
-            for number, a in enumerate(places)
-            for b in places[number + 1 :]
-        ]
-        by_label = {label: [row[i] for row in places] for i, label in enumerate(labels)}
-        found.append(Stability(aggregator, by_label, taus))
-    return found

@@ -1,25 +1,29 @@
 """Reproduced tables as text: ours, and the paper's in a block of its own."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tabulate import tabulate
 
 from meid_bench.benchmark import load_benchmark
 from meid_bench.board.board_format import spread_text
+from meid_bench.board.bootstrap import CONFIDENCE
+from meid_bench.board.compare import cluster_videos
 from meid_bench.board.published import PublishedRow, caution, published_statistics
 from meid_bench.building.table1 import compare
 from meid_bench.errors import MeidBenchError
 from meid_bench.leaderboard import Row
-from meid_bench.metrics import MEASURES
-from meid_bench.running.papertable import PUBLISHED_ONLY
-from meid_bench.running.reproduce import Part, Reproduced, Stability, Wish, comparable
+from meid_bench.metrics import MEASURES, chance, group_means
+from meid_bench.running.leak import RESAMPLES, Leak, shared_subjects
+from meid_bench.running.reproduce import Part, Reproduced, Wish, comparable
 
+# A number of a table to its column's heading.
+PRINTED = {**{name: name for name in MEASURES}, "acc1": "Acc@1", "acc5": "Acc@5"}
 DATASETS = {"videolt": "VideoLT", "charadeslt": "CharadesLT", "charadesegolt": "CharadesEgoLT"}
 
 
 def format_reproduced(one: Reproduced, wish: Wish) -> str:
-    """Our rows and the paper's, as the paper prints them: overall, head, medium, tail."""
+    """Our rows and the paper's, with the columns that the paper prints."""
     part = one.part
     title = (
         f"{part.benchmark.title}, {part.block.aggregator}, features {part.store.folder.name}, "
@@ -37,25 +41,20 @@ def format_reproduced(one: Reproduced, wish: Wish) -> str:
 def _ours(one: Reproduced) -> str:
     lines = []
     for label, row in one.rows.items():
-        line = {"method": label} | {m: spread_text(row.scores[m]) for m in _measures(row)}
+        line = {"method": label}
+        line |= {name: spread_text(row.scores[name]) for name in PRINTED if name in row.scores}
         published = comparable(one.part, label, row)
         line["ours - paper"] = "" if published is None else _difference(row, published)
-        line["seeds"] = ",".join(map(str, row.seeds))
+        line["seeds"] = str(len(row.seeds))
         line["notes"] = "; ".join(_notes(one.part, label, row))
         lines.append(line)
+    reasons = one.part.block.published_only
     lines += [
-        {"method": row.method, "notes": PUBLISHED_ONLY}
+        {"method": row.method, "notes": f"published only: {reasons[row.method]}"}
         for row in one.part.published
-        if row.note and row.note.startswith(PUBLISHED_ONLY)
+        if row.method in reasons
     ]
-    columns = ["method", *MEASURES, "ours - paper", "seeds", "notes"]
-    columns = [column for column in columns if any(line.get(column) for line in lines)]
-    cells = [[line.get(column, "") for column in columns] for line in lines]
-    return tabulate(cells, headers=columns, disable_numparse=True)
-
-
-def _measures(row: Row) -> list[str]:
-    return [measure for measure in MEASURES if measure in row.scores]
+    return _table(lines, ["method", *PRINTED, "ours - paper", "seeds", "notes"])
 
 
 def _difference(row: Row, published: PublishedRow) -> str:
@@ -65,7 +64,7 @@ def _difference(row: Row, published: PublishedRow) -> str:
 def _notes(part: Part, label: str, row: Row) -> list[str]:
     record = row.first
     notes = [f"QUICK: {record.epochs} epochs"] if record.quick else []
-    if not any(published.method == label for published in part.published):
+    if part.published and label not in {published.method for published in part.published}:
         notes.append("not in the paper's table")
     if record.preset:
         notes.append(f"preset {record.preset}")
@@ -73,22 +72,67 @@ def _notes(part: Part, label: str, row: Row) -> list[str]:
 
 
 def _theirs(part: Part) -> str:
-    lines = [
-        [row.method, *(f"{getattr(row, measure):.3f}" for measure in MEASURES), row.note or ""]
-        for row in part.published
+    lines = []
+    for row in part.published:
+        numbers = {name: getattr(row, name) for name in PRINTED}
+        known = {name: f"{value:.3f}" for name, value in numbers.items() if value is not None}
+        lines.append({"method": row.method, **known, "notes": row.note or ""})
+    return _table(lines, ["method", *PRINTED, "notes"])
+
+
+def _table(lines: Sequence[Mapping[str, str]], columns: Sequence[str]) -> str:
+    """A column that says nothing in any line only takes room."""
+    shown = [column for column in columns if any(line.get(column) for line in lines)]
+    cells = [[line.get(column, "") for column in shown] for line in lines]
+    headers = [PRINTED.get(column, column) for column in shown]
+    return tabulate(cells, headers=headers, disable_numparse=True)
+
+
+def format_leak(leak: Leak) -> str:
+    """Each row on the official lists and on the subject-disjoint ones, with the difference."""
+    names = [benchmark.name for benchmark in leak.benchmarks]
+    shared = [shared_subjects(benchmark) for benchmark in leak.benchmarks]
+    unit = cluster_videos(leak.benchmarks[0])[1]
+    notes = [
+        f"{CONFIDENCE:.0%} intervals: the test {unit} of each list, and the seeds, were resampled "
+        f"by themselves, {RESAMPLES:,} times. How the lists were drawn is not in the intervals, "
+        "and they differ in more than the leak: other videos are in train and in test.",
     ]
-    return tabulate(lines, headers=["method", *MEASURES, ""], disable_numparse=True)
-
-
-def format_stability(found: Stability, splits: Sequence[str]) -> str:
-    """The place of every row on every split, and how much the rankings agree."""
-    lines = [[label, *places] for label, places in found.places.items()]
-    table = tabulate(lines, headers=["place on", *splits])
-    return (
-        f"Ranking by overall mAP with {found.aggregator} on {len(splits)} splits: Kendall's tau "
-        f"between two splits {found.mean_tau:.2f} on average, {min(found.taus):.2f} at least\n\n"
-        + table
+    if leak.seeds == 1:
+        notes.append("One seed: how far another would move a row is not in its interval.")
+    if not leak.same_features:
+        notes.append("The features of the two were made differently too.")
+    return "\n\n".join(
+        [
+            f"What the leak pays, {leak.aggregator}: test mAP on {names[0]} - on {names[1]}",
+            "; ".join(
+                f"{name}: {both} of {total} subjects of test are in train too"
+                for name, (both, total) in zip(names, shared, strict=True)
+            ),
+            *(_gains(leak, measure) for measure in ("overall", "tail")),
+            *notes,
+        ]
     )
+
+
+def _gains(leak: Leak, measure: str) -> str:
+    column = leak.resampled[0].measures.index(measure)
+    lines = []
+    for row, intervals in leak.gains.items():
+        if measure in intervals:
+            found = intervals[measure]
+            sides = [f"{side.full[row][column]:.3f}" for side in leak.resampled]
+            interval = f"[{found.low:+.3f}, {found.high:+.3f}]"
+            lines.append([row, *sides, f"{found.difference:+.3f}", interval])
+    by_chance = [
+        group_means(chance(benchmark.labels("test")), benchmark.groups)[measure]
+        for benchmark in leak.benchmarks
+    ]
+    difference = by_chance[0] - by_chance[1]
+    lines.append(["chance", *(f"{value:.3f}" for value in by_chance), f"{difference:+.3f}", ""])
+    names = [benchmark.name for benchmark in leak.benchmarks]
+    headers = [measure, *names, "difference", "interval"]
+    return tabulate(lines, headers=headers, disable_numparse=True)
 
 
 def format_table1(root: Path) -> tuple[str, list[str]]:
