@@ -1,7 +1,7 @@
 """Alone: one process at a time where two would write the same files."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -12,6 +12,9 @@ from meid_bench.errors import DataError
 @contextmanager
 def alone(lock: Path, what: str) -> Iterator[None]:
     """Hold a lock file, or refuse at once; a process that is killed lets go of it.
+
+    The file stays: were it deleted, one process would hold the file that has gone and another a
+    new one of its name.
 
     Args:
         lock: The file; its folder is made where it is missing.
@@ -31,7 +34,4 @@ def alone(lock: Path, what: str) -> Iterator[None]:
     try:
         yield
     finally:
-        # While it is held: whoever locks the file that has gone notices, and takes a new one.
-        with suppress(OSError):
-            lock.unlink()
         held.release()

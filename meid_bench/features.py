@@ -7,16 +7,16 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, Protocol
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from meid_bench.benchmark import Benchmark
 from meid_bench.errors import DataError, SettingError, unknown
 from meid_bench.paths import features_dir
+from meid_bench.stores.checksum import broken_among
 from meid_bench.stores.failures import Failure, load_failures
 from meid_bench.stores.feature_manifest import FILE, load_manifest
-from meid_bench.stores.shard import PATTERN, OpenShard, shard_ids, unreadable
+from meid_bench.stores.shard import PATTERN, OpenShard, opened, shard_ids, unreadable
 
 # Open files are limited (often to 1,024); VideoLT has 4,003 shards.
 OPEN_SHARDS = 128
@@ -76,7 +76,10 @@ class FeatureStore:
         self.folder = Path(folder)
         self.manifest: Mapping[str, Any] = load_manifest(self.folder)
         self._place: dict[str, tuple[Path, int]] = {}
-        for path in sorted(self.folder.glob(PATTERN)):
+        shards = sorted(self.folder.glob(PATTERN))
+        for path, reason in broken_among(shards).items():
+            raise unreadable(path, reason)
+        for path in shards:
             for row, name in enumerate(shard_ids(path)):
                 if name in self._place:
                     raise DataError(
@@ -151,11 +154,8 @@ class FeatureStore:
 
     def _value(self, video_id: str, dataset: str) -> Any:
         path, row = self._find(video_id)
-        try:
-            with h5py.File(path, "r") as file:
-                return file[dataset][row]
-        except (OSError, KeyError) as error:
-            raise unreadable(path, error) from error
+        with opened(path) as file:
+            return file[dataset][row]
 
     def _shard(self, path: Path) -> OpenShard:
         if self._process != os.getpid():

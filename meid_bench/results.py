@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from meid_bench.errors import DataError
+from meid_bench.jsonlines import read_json_lines
 from meid_bench.metrics import Metrics
 from meid_bench.paths import atomic, write_text
 from meid_bench.schema import decode
@@ -230,27 +231,13 @@ def load_scores(path: Path) -> tuple[tuple[str, ...], NDArray[Any]]:
     return tuple(ids.tolist()), scores
 
 
-def curve_line(point: CurvePoint) -> str:
-    """One line of curve.jsonl, with its line feed."""
-    return _dump(point) + "\n"
-
-
 def read_curve(folder: Path) -> list[CurvePoint]:
     """A run's learning curve; empty where there is none.
 
     Raises:
         DataError: A line is damaged.
     """
-    path = folder / CURVE
-    if not path.is_file():
-        return []
-    points = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        try:
-            points.append(decode(CurvePoint, json.loads(line)))
-        except ValueError as error:
-            raise DataError(f"{path}, line {number}: {error}; run it again") from error
-    return points
+    return read_json_lines(folder / CURVE, CurvePoint, "run it again")
 
 
 def _dump(item: Any, indent: int | None = None) -> str:

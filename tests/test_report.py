@@ -11,10 +11,11 @@ from click.testing import CliRunner
 
 from meid_bench.benchmark import save_benchmark
 from meid_bench.cli.main import cli
+from meid_bench.jsonlines import json_line
 from meid_bench.metrics import evaluate_scores
 from meid_bench.paths import benchmark_dir, runs_dir
 from meid_bench.report import write_report
-from meid_bench.results import CURVE, CurvePoint, curve_line, save_result, save_scores
+from meid_bench.results import CURVE, CurvePoint, save_result, save_scores
 from tests.made_records import make_benchmark, make_result, make_scores
 
 NASTY = ("<script>document.title='owned'</script>", 'a & "b"', "🎉", "$$x^2$$", "</script>", "'q'")
@@ -41,7 +42,7 @@ def build(root: Path, name: str, published: str | None, methods, seeds=2) -> Non
                 CurvePoint("train", e, 1e-3, 0.1, {"overall": e / 10, "tail": None}, {})
                 for e in range(5)
             ]
-            (folder / CURVE).write_text("".join(map(curve_line, points)))
+            (folder / CURVE).write_text("".join(map(json_line, points)))
             record = make_result(
                 seed=seed, method=method, benchmark=name, title=benchmark.title,
                 benchmark_fingerprint=benchmark.fingerprint,
@@ -118,7 +119,7 @@ def test_fifty_runs_stay_below_5_mb(tmp_path):
     save_benchmark(benchmark, benchmark_dir(tmp_path, "toy"))
     rng = np.random.default_rng(0)
     points = [CurvePoint("train", e, 1e-3, 0.1, {"overall": 0.123456789}, {}) for e in range(200)]
-    curve = "".join(map(curve_line, points))
+    curve = "".join(map(json_line, points))
     for run in range(50):
         test = replace(make_result().test, per_class_ap=tuple(rng.random(classes).tolist()))
         folder = runs_dir(tmp_path, "toy") / f"r{run}"

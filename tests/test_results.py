@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from meid_bench.errors import DataError
+from meid_bench.jsonlines import json_line
 from meid_bench.results import (
     CURVE,
     RECORD,
     SCORES,
     CurvePoint,
-    curve_line,
     load_result,
     load_scores,
     read_curve,
@@ -154,12 +154,12 @@ def test_curve_round_trip(tmp_path):
         CurvePoint("one", epoch, 1e-3, None, {"overall": 0.1, "tail": None}, {"A_std": 0.5})
         for epoch in range(3)
     ]
-    (tmp_path / CURVE).write_text("".join(map(curve_line, points)))
+    (tmp_path / CURVE).write_text("".join(map(json_line, points)))
     assert read_curve(tmp_path) == points
 
 
 def test_damaged_curve_names_the_line(tmp_path):
-    good = curve_line(CurvePoint("one", 0, 1e-3, 0.1, {}, {}))
+    good = json_line(CurvePoint("one", 0, 1e-3, 0.1, {}, {}))
     (tmp_path / CURVE).write_text(good + '{"stage": "one"}\n')
-    with pytest.raises(DataError, match="line 2: missing key 'epoch'"):
+    with pytest.raises(DataError, match="line 2 is damaged .missing key 'epoch'"):
         read_curve(tmp_path)

@@ -1,5 +1,7 @@
 """`verify` names what is wrong with a store; `--repair` puts it back on the list."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from click.testing import CliRunner
 from meid_bench.benchmark import Benchmark
 from meid_bench.cli.main import cli
 from meid_bench.stores.account import take_account
+from meid_bench.stores.checksum import seal
 from meid_bench.stores.verify import repair_store, verify_store
 from tests.extraction import NAME, contents, run_small, small_benchmark, small_videos
 
@@ -25,8 +28,16 @@ def store(tmp_path: Path) -> tuple[Benchmark, Path]:
     return benchmark, run_small(benchmark, tmp_path).folder
 
 
-def change(path: Path, dataset: str, row: Any, value: Any) -> None:
+@contextmanager
+def written_by_others(path: Path) -> Iterator[h5py.File]:
+    """Another program's shard: its checksum is right, what it holds is not."""
     with h5py.File(path, "r+") as file:
+        yield file
+    seal(path)
+
+
+def change(path: Path, dataset: str, row: Any, value: Any) -> None:
+    with written_by_others(path) as file:
         file[dataset][row] = value
 
 
@@ -34,25 +45,32 @@ def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-3000])
 
 
+def flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 4
+    path.write_bytes(data)
+
+
 def text(path: Path) -> None:
     path.write_text("no shard")
 
 
 def drop(path: Path) -> None:
-    with h5py.File(path, "r+") as file:
+    with written_by_others(path) as file:
         del file["num_frames"]
 
 
 def narrow(path: Path) -> None:
-    with h5py.File(path, "r+") as file:
+    with written_by_others(path) as file:
         features = file["features"][:, :, :5]
         del file["features"]
         file["features"] = features
 
 
 HARM = {
-    "cut": (cut, "cannot be read", 3),
-    "text": (text, "cannot be read", 3),
+    "cut": (cut, "does not end with its checksum", 3),
+    "text": (text, "does not end with its checksum", 3),
+    "flipped": (flip, "its checksum is wrong", 3),
     "a column gone": (drop, "cannot be read", 3),
     "narrow": (narrow, "features are (3, 4, 5)", 3),
     "NaN": (lambda path: change(path, "features", (1, 2, 3), np.nan), "not finite", 1),
@@ -93,7 +111,7 @@ def test_the_command(store: tuple[Benchmark, Path], tmp_path: Path) -> None:
     (folder / "part-00009.h5").write_bytes((folder / "part-00001.h5").read_bytes())
     broken = runner.invoke(cli, arguments)
     assert broken.exit_code == 1
-    assert "part-00000.h5: cannot be read" in broken.output
+    assert "part-00000.h5: it does not end with its checksum" in broken.output
     assert "part-00009.h5: the benchmark has no such shard" in broken.output
     assert "2 faults; `meid-bench verify --repair`" in broken.output
     repaired = runner.invoke(cli, [*arguments, "--repair"])

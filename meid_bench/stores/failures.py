@@ -1,13 +1,12 @@
 """Failures: the videos of a store that could not be read, each with its reason."""
 
-import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from filelock import FileLock
 
-from meid_bench.errors import DataError
+from meid_bench.jsonlines import json_line, read_json_lines
 from meid_bench.paths import write_text
 
 FILE = "failures.jsonl"
@@ -28,19 +27,8 @@ def load_failures(folder: Path) -> dict[str, Failure]:
     Raises:
         DataError: A line of failures.jsonl is no failure.
     """
-    path = folder / FILE
-    if not path.is_file():
-        return {}
-    failures = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        try:
-            failure = Failure(**json.loads(line))
-        except (ValueError, TypeError) as error:
-            raise DataError(
-                f"{path}, line {number} is no failure ({error}); delete the file and extract again"
-            ) from error
-        failures[failure.id] = failure
-    return failures
+    failures = read_json_lines(folder / FILE, Failure, "delete the file and extract again")
+    return {failure.id: failure for failure in failures}
 
 
 def update_failures(folder: Path, tried: Iterable[str], failed: Iterable[Failure]) -> None:
@@ -53,8 +41,5 @@ def update_failures(folder: Path, tried: Iterable[str], failed: Iterable[Failure
         for video_id in tried:
             failures.pop(video_id, None)
         failures |= {failure.id: failure for failure in failed}
-        lines = [
-            json.dumps(asdict(failures[video_id]), ensure_ascii=False) + "\n"
-            for video_id in sorted(failures)
-        ]
+        lines = (json_line(failures[video_id]) for video_id in sorted(failures))
         write_text(folder / FILE, "".join(lines))

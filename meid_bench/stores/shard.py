@@ -4,7 +4,7 @@ import errno
 import io
 import os
 from collections.abc import Container, Iterable, Iterator
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from meid_bench.errors import DataError
 from meid_bench.paths import atomic
+from meid_bench.stores.checksum import broken, seal
 
 VIDEOS_PER_SHARD = 64
 PATTERN = "part-*.h5"
@@ -79,10 +80,12 @@ def write_shard(path: Path, count: int, videos: Iterable[VideoFeatures]) -> None
         DataError: The disk is full or the folder cannot be written to.
     """
     try:
-        with atomic(path) as temporary, closing(_Target(temporary)) as target:
-            with h5py.File(target, "w") as file:
-                _fill(file, count, videos)
-            target.check()
+        with atomic(path) as temporary:
+            with closing(_Target(temporary)) as target:
+                with h5py.File(target, "w") as file:
+                    _fill(file, count, videos)
+                target.check()
+            seal(temporary)
     except OSError as error:
         raise write_error(path.parent, error) from error
 
@@ -192,6 +195,29 @@ def write_error(folder: Path, error: OSError) -> DataError:
     )
 
 
+# What HDF5 and numpy raise about a file that is no shard.
+FAULTS = (OSError, RuntimeError, LookupError, ValueError, TypeError, AttributeError)
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[h5py.File]:
+    """A shard to read; its checksum is looked at before HDF5 sees it.
+
+    Raises:
+        DataError: The file is no shard, or not what was written, or the block finds it is none.
+    """
+    reason = broken(path)
+    if reason is not None:
+        raise unreadable(path, reason)
+    try:
+        with h5py.File(path, "r") as file:
+            yield file
+    except FAULTS as error:
+        # HDF5 puts the time, pointers and a line's end behind what the system said.
+        number = getattr(error, "errno", None)
+        raise unreadable(path, os.strerror(number) if number else str(error)) from error
+
+
 def read_shard(path: Path, without: Container[str | None] = ()) -> Iterator[VideoFeatures]:
     """Every video of a shard, in its order, each read as it is asked for.
 
@@ -202,22 +228,19 @@ def read_shard(path: Path, without: Container[str | None] = ()) -> Iterator[Vide
     Raises:
         DataError: The file is no shard, or holds a non-finite feature.
     """
-    try:
-        with h5py.File(path, "r") as file:
-            columns = {name: file[name][()] for name in _PER_VIDEO}
-            for row, name in enumerate(file["video_id"].asstr()[()]):
-                if str(name) in without:
-                    continue
-                yield VideoFeatures(
-                    id=str(name),
-                    features=file["features"][row],
-                    frame_index=columns["frame_index"][row],
-                    frame_time=columns["frame_time"][row],
-                    num_frames=int(columns["num_frames"][row]),
-                    num_damaged=int(columns["num_damaged"][row]),
-                )
-    except (OSError, KeyError, ValueError, IndexError, TypeError) as error:
-        raise unreadable(path, error) from error
+    with opened(path) as file:
+        columns = {name: file[name][()] for name in _PER_VIDEO}
+        for row, name in enumerate(_ids(file)):
+            if name in without:
+                continue
+            yield VideoFeatures(
+                id=name,
+                features=file["features"][row],
+                frame_index=columns["frame_index"][row],
+                frame_time=columns["frame_time"][row],
+                num_frames=int(columns["num_frames"][row]),
+                num_damaged=int(columns["num_damaged"][row]),
+            )
 
 
 class OpenShard:
@@ -233,20 +256,17 @@ class OpenShard:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock = Lock()
-        try:
-            with h5py.File(path, "r") as file:
-                features = file["features"]
-                plain = features.compression is None and features.dtype == np.float16
-                if not plain or features.chunks != (1, *features.shape[1:]):
-                    raise TypeError("its features are not one plain float16 chunk a video")
-                chunks: dict[int, int] = {}
-                features.id.chunk_iter(
-                    lambda chunk: chunks.__setitem__(chunk.chunk_offset[0], chunk.byte_offset)
-                )
-                self._offsets = [chunks[row] for row in range(len(features))]
+        with opened(path) as file:
+            features = file["features"]
+            plain = features.compression is None and features.dtype == np.float16
+            if not plain or features.chunks != (1, *features.shape[1:]):
+                raise TypeError("its features are not one plain float16 chunk a video")
+            chunks: dict[int, int] = {}
+            features.id.chunk_iter(
+                lambda chunk: chunks.__setitem__(chunk.chunk_offset[0], chunk.byte_offset)
+            )
+            self._offsets = [chunks[row] for row in range(len(features))]
             self._file = path.open("rb", buffering=0)
-        except (OSError, KeyError, TypeError, AttributeError) as error:
-            raise unreadable(path, error) from error
 
     def read(self, row: int, out: NDArray[np.float16]) -> None:
         """Read the features of the video in `row` into `out`, (T, D) and contiguous.
@@ -259,7 +279,7 @@ class OpenShard:
             self._file.seek(self._offsets[row])
             count = self._file.readinto(view)
         if count != len(view):
-            raise unreadable(self.path, EOFError(f"{count} of {len(view)} bytes in row {row}"))
+            raise unreadable(self.path, f"{count} of {len(view)} bytes in row {row}")
 
 
 def shard_ids(path: Path) -> list[str]:
@@ -268,11 +288,8 @@ def shard_ids(path: Path) -> list[str]:
     Raises:
         DataError: The file is no shard.
     """
-    try:
-        with h5py.File(path, "r") as file:
-            return [str(name) for name in file["video_id"].asstr()[()]]
-    except (OSError, KeyError, TypeError) as error:
-        raise unreadable(path, error) from error
+    with opened(path) as file:
+        return _ids(file)
 
 
 def damaged_videos(path: Path) -> dict[str, int]:
@@ -281,20 +298,17 @@ def damaged_videos(path: Path) -> dict[str, int]:
     Raises:
         DataError: The file is no shard.
     """
-    try:
-        with h5py.File(path, "r") as file:
-            counts = file["num_damaged"][()]
-            ids = file["video_id"].asstr()[()]
-            return {str(ids[row]): int(counts[row]) for row in np.flatnonzero(counts)}
-    except (OSError, KeyError, TypeError) as error:
-        raise unreadable(path, error) from error
+    with opened(path) as file:
+        counts, ids = file["num_damaged"][()], _ids(file)
+        return {ids[row]: int(counts[row]) for row in np.flatnonzero(counts)}
 
 
-def unreadable(path: Path, error: Exception) -> DataError:
+def _ids(file: h5py.File) -> list[str]:
+    return [str(name) for name in file["video_id"].asstr()[()]]
+
+
+def unreadable(path: Path, reason: str) -> DataError:
     """The sentence for a file that is no shard."""
-    # HDF5 puts the time, pointers and a line's end behind what the system said.
-    number = getattr(error, "errno", None)
-    reason = os.strerror(number) if number else error
     return DataError(
         f"{path} is no readable shard ({reason}); `meid-bench verify --repair` takes it out"
     )

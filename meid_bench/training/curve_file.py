@@ -5,7 +5,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from meid_bench import ranks
-from meid_bench.results import CURVE, CurvePoint, curve_line
+from meid_bench.jsonlines import json_line
+from meid_bench.results import CURVE, CurvePoint
 from meid_bench.training.checkpoint import Checkpoint
 
 
@@ -26,7 +27,7 @@ def curve_file(folder: Path, checkpoint: Checkpoint) -> Iterator[Callable[[Curve
     with (folder / CURVE).open("w", encoding="utf-8") as file:
 
         def write(point: CurvePoint) -> None:
-            file.write(curve_line(point))
+            file.write(json_line(point))
             file.flush()
 
         for point in progress.curve if progress else ():
