@@ -155,7 +155,7 @@ def test_accuracies_stand_in_every_format():
     assert board_frame(board)["acc5_std"][0] == 0
     assert json.loads(format_board(board, "json"))["rows"][0]["acc5"] == 0.9
     for style in ("table", "markdown"):
-        (line,) = (x for x in format_board(board, style).splitlines() if " a " in x)
+        line = next(x for x in format_board(board, style).splitlines() if " a " in x)
         assert "0.700" in line and "0.900" in line
 
 

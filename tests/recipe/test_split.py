@@ -13,7 +13,6 @@ import pytest
 from meid_bench.annotation import Annotation
 from meid_bench.benchmark import SPLITS
 from meid_bench.building.spec import find_spec, load_spec
-from meid_bench.building.targets import KEYS, Targets
 from meid_bench.charades import read_annotations, read_classes
 from meid_bench.csvfile import read_lines
 from meid_bench.errors import DataError
@@ -21,6 +20,7 @@ from meid_bench.longtail import class_counts
 from tools.recipe.__main__ import load_targets
 from tools.recipe.heldout import blocks_of, hold_out
 from tools.recipe.split import make_split
+from tools.recipe.targets import KEYS, Targets
 
 REPOSITORY = Path(__file__).parents[2]
 REAL = REPOSITORY.parent / "shared" / "data"

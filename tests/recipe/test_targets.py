@@ -8,8 +8,8 @@ import pytest
 from scipy.stats import kendalltau
 
 from meid_bench.annotation import Annotation
-from meid_bench.building.targets import Targets, Tau, printed, shortfalls
 from meid_bench.errors import DataError
+from tools.recipe.targets import Targets, Tau, printed, shortfalls
 
 RECIPE = {
     "sizes": {"train": 4, "val": 1, "test": 1},

@@ -16,11 +16,11 @@ import click
 
 from meid_bench.benchmark import SPLITS
 from meid_bench.building.spec import Spec, find_spec, load_spec
-from meid_bench.building.targets import Targets
 from meid_bench.charades import read_annotations, read_classes
 from meid_bench.errors import DataError, MeidBenchError, unknown
 from meid_bench.paths import write_text
 from tools.recipe.split import SplitResult, make_split
+from tools.recipe.targets import Targets
 
 HERE = Path(__file__).parent
 

@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from meid_bench.annotation import Annotation
-from meid_bench.building.targets import SIDES
 from meid_bench.longtail import class_counts, multi_hot
 from tools.recipe.swap import Ranges, choose
+from tools.recipe.targets import SIDES
 
 _ATTEMPTS = 40
 

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 
 from meid_bench.annotation import Annotation
 from meid_bench.benchmark import SPLITS
-from meid_bench.building.targets import KEYS, Targets, Tau, printed, shortfalls, train_shortfalls
 from meid_bench.errors import DataError
 from meid_bench.longtail import GROUPS, class_counts, multi_hot
 from tools.recipe.heldout import hold_out
 from tools.recipe.swap import Ranges, choose
+from tools.recipe.targets import KEYS, Targets, Tau, printed, shortfalls, train_shortfalls
 
 _EXTREMES = 3  # pairs of largest and smallest count that are tried
 _ORDERS = 2  # orders that each of them is tried in
