@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 from tabulate import tabulate
 
 from meid_bench.benchmark import load_benchmark
@@ -13,7 +14,7 @@ from meid_bench.board.published import PublishedRow, caution, published_statisti
 from meid_bench.building.table1 import compare
 from meid_bench.errors import MeidBenchError
 from meid_bench.leaderboard import Row
-from meid_bench.metrics import MEASURES, chance, group_means
+from meid_bench.metrics import MEASURES, chance
 from meid_bench.running.leak import RESAMPLES, Leak, shared_subjects
 from meid_bench.running.reproduce import Part, Reproduced, Wish, comparable
 
@@ -125,11 +126,10 @@ def _gains(leak: Leak, measure: str) -> str:
             interval = f"[{found.low:+.3f}, {found.high:+.3f}]"
             lines.append([row, *sides, f"{found.difference:+.3f}", interval])
     by_chance = [
-        group_means(chance(benchmark.labels("test")), benchmark.groups)[measure]
-        for benchmark in leak.benchmarks
+        chance(benchmark.labels("test"), benchmark.groups)[measure] for benchmark in leak.benchmarks
     ]
-    difference = by_chance[0] - by_chance[1]
-    lines.append(["chance", *(f"{value:.3f}" for value in by_chance), f"{difference:+.3f}", ""])
+    first, second = (np.nan if value is None else value for value in by_chance)
+    lines.append(["chance", f"{first:.3f}", f"{second:.3f}", f"{first - second:+.3f}", ""])
     names = [benchmark.name for benchmark in leak.benchmarks]
     headers = [measure, *names, "difference", "interval"]
     return tabulate(lines, headers=headers, disable_numparse=True)
