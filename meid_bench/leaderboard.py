@@ -93,7 +93,7 @@ class Board:
     """The board of one benchmark.
 
     Attributes:
-        title: Names the benchmark and, for a reconstruction, which.
+        title: Names the benchmark.
         benchmark: What it is the board of.
         sections: Never ranked against each other.
         chance: Each measure for a constant score: its AP is the class's prevalence.
