@@ -14,6 +14,8 @@ from meid_bench.aggregators import aggregator_maker, find_aggregator
 from meid_bench.config import changed
 from meid_bench.errors import MeidBenchError, MethodError
 from meid_bench.method import Batch, Method, MethodConfig, Stage
+from meid_bench.plugins import find_method
+from meid_bench.running.presets import METHOD, preset_settings
 from meid_bench.sampling import EpochSampler
 from meid_bench.toytask import CLASSES, TASK, toy_features, toy_labels
 from meid_bench.training.epoch import select_trainable, training_mode
@@ -127,8 +129,11 @@ def builds(subject: Subject) -> None:
         f"{subject.kind.__name__}.Config must be a frozen dataclass that extends MethodConfig",
     )
     subject.build()
-    for preset in subject.kind.presets.values():
-        subject.build(**preset)
+    for name, preset in subject.kind.presets.items():
+        if METHOD in preset:
+            find_method(preset[METHOD])
+        else:
+            subject.build(**preset_settings(subject.kind, subject.aggregator, name).method)
 
 
 def settings_survive_json(subject: Subject) -> None:

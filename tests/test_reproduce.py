@@ -2,23 +2,30 @@
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
+from baselines.ldam import LDAM
+from meid.method import MEID
 from meid_bench.benchmark import Benchmark
 from meid_bench.board.published import published_rows
 from meid_bench.cli.main import cli
 from meid_bench.errors import SettingError
 from meid_bench.leaderboard import make_row
 from meid_bench.plugins import find_method
+from meid_bench.running.batchrun import Outcome
 from meid_bench.running.papertable import TABLES, find_table
-from meid_bench.running.reproduce import Reproduced, Wish, available, wanted_blocks
+from meid_bench.running.reproduce import Reproduced, available
+from meid_bench.running.reproduce import reproduce as run_table
 from meid_bench.running.reproduce_text import format_reproduced
-from meid_bench.running.request import resolve
+from meid_bench.running.request import Request, resolve
+from meid_bench.running.wish import Wish, wanted_blocks
 from meid_bench.stores.npy_store import encoder_of
 from tests.made_records import make_result
 from tests.toy import toy_benchmark, toy_features, write_features
@@ -69,7 +76,7 @@ def test_every_published_row_has_a_run_or_a_reason_why_not(table: str) -> None:
     for block in TABLES[table]:
         place = (block.dataset, block.encoder, block.aggregator)
         ours |= {(*place, variant.label) for variant in block.variants}
-        reasons |= {(*place, label) for label in block.published_only}
+        reasons |= {(*place, label) for label in block.left_out}
     assert not ours & reasons
     for row in published_rows(table):
         aggregator = (row.aggregator or "nonlinear").lower()
@@ -282,6 +289,55 @@ def test_all_splits_tell_what_the_leak_pays(tmp_path: Path) -> None:
         assert low < float(shown[2]) < high
     means = [float(cells(leak, label)[2]) for label in ("E1", "E1+E1", "E1+E2")]
     assert float(cells(leak, "mean of all rows")[2]) == pytest.approx(sum(means) / 3, abs=0.0011)
+
+
+def test_a_preset_is_every_rows_that_has_it(tmp_path: Path, monkeypatch: Any) -> None:
+    write(tmp_path, "charadeslt", "CharadesLT", "resnet101")
+    monkeypatch.setattr(LDAM, "presets", {"small": {"batch": 12, "epochs": 1}})
+    monkeypatch.setattr(MEID, "presets", {"small": {"method": "cbs"}})
+    wish = Wish("3", datasets=("charadeslt",), aggregators=("nonlinear",), preset="small")
+    (part,), _ = available(wish, tmp_path)
+    rows = {
+        "LDAM": make_row({tmp_path: make_result(method="ldam", preset="small")}),
+        "EQL": make_row({tmp_path: make_result(method="eql")}),
+        "MEID": make_row({tmp_path: make_result(method="cbs")}),
+    }
+    asked: list[Request] = []
+
+    def note(requests: Sequence[Request]) -> list[Outcome]:
+        asked.extend(requests)
+        return [Outcome(request, error="not run") for request in requests]
+
+    run_table(wish, [part], note)
+    assert {request.method: request.preset for request in asked if request.preset} == {
+        "ldam": "small",
+        "meid": "small",
+    }
+    assert len(asked) == 9 * 3
+    lines = format_reproduced(Reproduced(part, rows), wish).splitlines()
+    said = {line.split()[0]: line for line in lines[2:7]}
+    assert "preset small" in said["LDAM"] and "has no" not in said["LDAM"]
+    assert "has no preset small" in said["EQL"]
+    assert "method cbs" in said["MEID"]
+
+
+def test_rows_whose_settings_a_preset_does_not_have_are_not_run(
+    tmp_path: Path, monkeypatch: Any
+) -> None:
+    write(tmp_path, "charadeslt", "CharadesLT", "resnet101")
+    monkeypatch.setattr(MEID, "presets", {"small": {"method": "cbs"}})
+    wish = Wish("6", datasets=("charadeslt",), preset="small")
+    (part,), _ = available(wish, tmp_path)
+    assert [variant.label for variant in part.block.variants] == ["E1+E2"]
+    text = format_reproduced(Reproduced(part, {}), wish)
+    for label in ("E1 ", "E1+E1 "):
+        (line,) = [line for line in text.splitlines() if line.startswith(label)]
+        assert "not run with preset small: There is no setting of CBS 'second'" in line
+
+
+def test_a_preset_that_no_row_has_is_refused() -> None:
+    with pytest.raises(SettingError, match="'videolr'; did you mean 'videolt'"):
+        wanted_blocks(Wish("3", preset="videolr"))
 
 
 def test_a_failed_row_is_left_out_and_named(tmp_path: Path) -> None:

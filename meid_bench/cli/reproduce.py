@@ -12,7 +12,8 @@ from meid_bench.cli.protocol_option import protocol_option
 from meid_bench.cli.root_option import root_option
 
 if TYPE_CHECKING:
-    from meid_bench.running.reproduce import Reproduced, Wish
+    from meid_bench.running.reproduce import Reproduced
+    from meid_bench.running.wish import Wish
 
 
 @click.command()
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 @click.option("--dataset", metavar="NAME[,...]", help="Other benchmarks than the table's.")
 @click.option("--aggregator", metavar="NAME[,...]", help="Others than the table's.")
 @click.option("--features", help="Feature store to use, where there are several.")
+@click.option("--preset", help="For every row whose method has it; the others say so.")
 @protocol_option
 @click.option("--quick", is_flag=True, help="A tenth of the schedule; never on the board.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="For every run.")
@@ -42,6 +44,7 @@ def reproduce(
     dataset: str | None,
     aggregator: str | None,
     features: str | None,
+    preset: str | None,
     protocol: str,
     quick: bool,
     settings: tuple[str, ...],
@@ -69,10 +72,11 @@ def reproduce(
     from meid_bench.ranks import find_ranks
     from meid_bench.running.batchrun import failed_sentence, failures
     from meid_bench.running.papertable import STATISTICS, find_table
-    from meid_bench.running.reproduce import Wish, available
+    from meid_bench.running.reproduce import available
     from meid_bench.running.reproduce import reproduce as run_table
     from meid_bench.running.reproduce_text import format_table1
     from meid_bench.running.schedule import run_on_devices
+    from meid_bench.running.wish import Wish
     from meid_bench.training.execution import Execution
 
     table = find_table(table)
@@ -87,6 +91,7 @@ def reproduce(
         datasets=tuple(names_in(dataset)),
         aggregators=tuple(names_in(aggregator)),
         features=features,
+        preset=preset,
         protocol=protocol,  # type: ignore[arg-type]  # click offers exactly these
         quick=quick,
         all_splits=splits == "all",

@@ -1,50 +1,21 @@
 """Reproduce: the runs that stand behind a table of the paper, and the rows that they give."""
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from meid_bench.aggregators import find_aggregator
 from meid_bench.benchmark import Benchmark, load_benchmark
-from meid_bench.board.published import PublishedRow, published_rows, table_title
+from meid_bench.board.published import PublishedRow, published_rows
 from meid_bench.errors import MeidBenchError, SettingError
 from meid_bench.features import FeatureStore, find_store
 from meid_bench.leaderboard import Row, make_row
+from meid_bench.plugins import find_method
 from meid_bench.running.batchrun import Outcome
-from meid_bench.running.papertable import DISJOINT, TABLES, Block, Variant
-from meid_bench.running.protocol import Protocol
-from meid_bench.running.request import Request
+from meid_bench.running.papertable import Block, Variant
+from meid_bench.running.presets import has_preset, preset_in_force
+from meid_bench.running.request import Request, resolve
+from meid_bench.running.wish import Wish, wanted_blocks
 from meid_bench.stores.npy_store import encoder_of, open_store
-
-
-@dataclass(frozen=True)
-class Wish:
-    """What the user asks of `reproduce`.
-
-    Attributes:
-        table: "2" to "7", "s1" to "s5": as `papertable.find_table` gives it.
-        seeds: A run for each.
-        datasets: In place of the table's own benchmarks; empty for those.
-        aggregators: In place of the table's own; empty for those.
-        features: Name of a feature store, or its beginning; None for the table's encoder.
-        protocol: "paper" or "equal".
-        quick: Shorten every schedule.
-        all_splits: Run the subject-disjoint lists beside the official ones too.
-        allow_missing: How many listed videos may be without features.
-        settings: `--set` pairs for every run; a row's own settings stand above them.
-    """
-
-    table: str
-    seeds: tuple[int, ...] = (0, 1, 2)
-    datasets: tuple[str, ...] = ()
-    aggregators: tuple[str, ...] = ()
-    features: str | None = None
-    protocol: Protocol = "paper"
-    quick: bool = False
-    all_splits: bool = False
-    allow_missing: int = 0
-    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -77,49 +48,6 @@ class Reproduced:
     rows: Mapping[str, Row]
 
 
-def wanted_blocks(wish: Wish) -> list[Block]:
-    """The blocks of the wish: the table's, on other benchmarks or with other aggregators.
-
-    Raises:
-        SettingError: There is no such aggregator, or no subject-disjoint lists beside these.
-    """
-    for name in wish.aggregators:
-        find_aggregator(name)
-    blocks = list(TABLES[wish.table])
-    if wish.datasets:
-        blocks = [block for name in wish.datasets for block in _on(name, blocks)]
-    if wish.aggregators:
-        each = _first_of_each(blocks, lambda block: (block.dataset, block.encoder))
-        blocks = [replace(block, aggregator=name) for block in each for name in wish.aggregators]
-    if wish.all_splits:
-        blocks = [one for block in blocks for one in (block, *_disjoint(block))]
-        if not any(block.dataset in DISJOINT.values() for block in blocks):
-            raise SettingError(
-                f"--splits all adds the subject-disjoint lists of {' or '.join(DISJOINT)}; "
-                f"{table_title(wish.table)} is of {blocks[0].dataset}: name one with --dataset"
-            )
-    return blocks
-
-
-def _on(dataset: str, blocks: Sequence[Block]) -> list[Block]:
-    """A table's blocks of a benchmark; of one that it has not, its rows with each aggregator."""
-    own = [block for block in blocks if block.dataset == dataset]
-    each = _first_of_each(blocks, lambda block: block.aggregator)
-    return own or [replace(block, dataset=dataset, encoder=blocks[0].encoder) for block in each]
-
-
-def _disjoint(block: Block) -> list[Block]:
-    twin = DISJOINT.get(block.dataset)
-    return [] if twin is None else [replace(block, dataset=twin)]
-
-
-def _first_of_each(blocks: Sequence[Block], key: Callable[[Block], Hashable]) -> list[Block]:
-    found: dict[Hashable, Block] = {}
-    for block in blocks:
-        found.setdefault(key(block), block)
-    return list(found.values())
-
-
 def available(wish: Wish, root: Path) -> tuple[list[Part], list[str]]:
     """The parts of the table that can be run, and a sentence for each that cannot."""
     parts, missing = [], []
@@ -132,8 +60,28 @@ def available(wish: Wish, root: Path) -> tuple[list[Part], list[str]]:
         except MeidBenchError as error:
             missing.append(f"{block.dataset} with {block.encoder} features: {error}")
             continue
-        parts.append(Part(block, benchmark, store, _published(wish.table, block, benchmark)))
+        published = _published(wish.table, block, benchmark)
+        parts.append(Part(_with_preset(block, wish.preset, benchmark), benchmark, store, published))
     return parts, list(dict.fromkeys(missing))
+
+
+def _with_preset(block: Block, preset: str | None, benchmark: Benchmark) -> Block:
+    """A block's rows under a preset: of methods that have it, and that it leaves the settings."""
+    if preset is None:
+        return block
+    variants, left_out = [], dict(block.left_out)
+    for variant in block.variants:
+        if not has_preset(variant.method, preset):
+            variants.append(variant)
+            continue
+        method, chosen = preset_in_force(variant.method, preset, benchmark)
+        try:
+            resolve(find_method(method), block.aggregator, chosen, variant.settings)
+        except SettingError as error:
+            left_out[variant.label] = f"not run with preset {preset}: {error}"
+        else:
+            variants.append(replace(variant, preset=preset))
+    return replace(block, variants=tuple(variants), left_out=left_out)
 
 
 def _find(
@@ -198,6 +146,7 @@ def _request(wish: Wish, part: Part, variant: Variant, seed: int) -> Request:
         aggregator=part.block.aggregator,
         seed=seed,
         features=part.store.folder.name,
+        preset=variant.preset,
         settings={**wish.settings, **variant.settings},
         allow_missing=wish.allow_missing,
         protocol=wish.protocol,

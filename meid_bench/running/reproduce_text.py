@@ -16,7 +16,8 @@ from meid_bench.errors import MeidBenchError
 from meid_bench.leaderboard import Row
 from meid_bench.metrics import MEASURES, chance
 from meid_bench.running.leak import RESAMPLES, Leak, shared_subjects
-from meid_bench.running.reproduce import Part, Reproduced, Wish, comparable
+from meid_bench.running.reproduce import Part, Reproduced, comparable
+from meid_bench.running.wish import Wish
 
 # A number of a table to its column's heading.
 PRINTED = {**{name: name for name in MEASURES}, "acc1": "Acc@1", "acc5": "Acc@5"}
@@ -30,7 +31,7 @@ def format_reproduced(one: Reproduced, wish: Wish) -> str:
         f"{part.benchmark.title}, {part.block.aggregator}, features {part.store.folder.name}, "
         f"protocol {wish.protocol}: test mAP, mean ± std over seeds {_seeds(wish.seeds)}"
     )
-    parts = [title, _ours(one)]
+    parts = [title, _ours(one, wish.preset)]
     if part.store.untrained:
         parts.append("The encoder was untrained: these numbers say nothing of real features.")
     if part.published:
@@ -39,7 +40,7 @@ def format_reproduced(one: Reproduced, wish: Wish) -> str:
     return "\n\n".join(parts)
 
 
-def _ours(one: Reproduced) -> str:
+def _ours(one: Reproduced, preset: str | None) -> str:
     lines = []
     for label, row in one.rows.items():
         line = {"method": label}
@@ -47,14 +48,9 @@ def _ours(one: Reproduced) -> str:
         published = comparable(one.part, label, row)
         line["ours - paper"] = "" if published is None else _difference(row, published)
         line["seeds"] = str(len(row.seeds))
-        line["notes"] = "; ".join(_notes(one.part, label, row))
+        line["notes"] = "; ".join(_notes(one.part, label, row, preset))
         lines.append(line)
-    reasons = one.part.block.published_only
-    lines += [
-        {"method": row.method, "notes": f"published only: {reasons[row.method]}"}
-        for row in one.part.published
-        if row.method in reasons
-    ]
+    lines += [{"method": label, "notes": why} for label, why in one.part.block.left_out.items()]
     return _table(lines, ["method", *PRINTED, "ours - paper", "seeds", "notes"])
 
 
@@ -62,13 +58,18 @@ def _difference(row: Row, published: PublishedRow) -> str:
     return f"{row.scores['overall'].mean - published.overall:+.3f}"
 
 
-def _notes(part: Part, label: str, row: Row) -> list[str]:
+def _notes(part: Part, label: str, row: Row, preset: str | None) -> list[str]:
     record = row.first
-    notes = [f"QUICK: {record.epochs} epochs"] if record.quick else []
-    if part.published and label not in {published.method for published in part.published}:
-        notes.append("not in the paper's table")
-    if record.preset:
-        notes.append(f"preset {record.preset}")
+    (variant,) = (variant for variant in part.block.variants if variant.label == label)
+    published = {published.method for published in part.published}
+    conditions = {
+        f"QUICK: {record.epochs} epochs": record.quick,
+        "not in the paper's table": bool(published) and label not in published,
+        f"has no preset {preset}": preset is not None and variant.preset is None,
+        f"method {record.method}": record.method != variant.method,
+        f"preset {record.preset}": record.preset is not None,
+    }
+    notes = [note for note, holds in conditions.items() if holds]
     return [*notes, *(mark for mark in row.marks if mark not in ("quick", "untrained encoder"))]
 
 

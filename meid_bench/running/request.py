@@ -12,7 +12,7 @@ import torch
 
 from meid_bench.aggregators import find_aggregator
 from meid_bench.benchmark import Benchmark, load_benchmark
-from meid_bench.config import changed, setting_names
+from meid_bench.config import changed
 from meid_bench.data import missing_ids
 from meid_bench.errors import DataError, SettingError, unknown
 from meid_bench.features import FeatureStore, find_store
@@ -20,6 +20,7 @@ from meid_bench.method import IN_EPOCHS, LEARNING_RATE, Method, Task
 from meid_bench.paths import runs_dir
 from meid_bench.plugins import find_method
 from meid_bench.results import RECORD
+from meid_bench.running.presets import divided, preset_in_force, preset_settings
 from meid_bench.running.protocol import (
     EQUAL_EPOCHS,
     GRID,
@@ -34,8 +35,6 @@ from meid_bench.running.protocol import (
 from meid_bench.stores.npy_store import open_store
 from meid_bench.train import RunnerConfig
 from meid_bench.training.model import AGGREGATOR_PREFIX, Model, build_method
-
-VIDEOLT_PRESET = "videolt"
 
 
 @dataclass(frozen=True)
@@ -133,13 +132,18 @@ def plan(request: Request, root: Path) -> Plan:
     Raises:
         MeidBenchError: A name or setting is unknown, features are missing or of something else.
     """
-    kind = find_method(request.method)
     if request.protocol not in PROTOCOLS:
         raise unknown("protocol", request.protocol, PROTOCOLS)
     benchmark = load_benchmark(request.dataset, root)
-    preset = _preset(kind, request, benchmark)
+    method, preset = preset_in_force(request.method, request.preset, benchmark)
+    request = replace(request, method=method)
     settings, runner = resolve(
-        kind, request.aggregator, preset, request.settings, request.protocol, request.quick
+        find_method(method),
+        request.aggregator,
+        preset,
+        request.settings,
+        request.protocol,
+        request.quick,
     )
     store = open_store(find_store(root, benchmark, request.features))
     runner = _with_frames(runner, benchmark, store)
@@ -175,7 +179,7 @@ def resolve(
     protocol: Protocol = "paper",
     quick: bool = False,
 ) -> tuple[dict[str, Any], RunnerConfig]:
-    """Settings of method and aggregator by name, and the runner's, from defaults and changes.
+    """Settings of method and aggregator by name, and the runner's: defaults, preset, changes.
 
     `quick` shortens what is not among the changes. Under protocol "equal" the learning rates are
     the first of the grid.
@@ -184,25 +188,20 @@ def resolve(
         SettingError: A name is unknown (the nearest is offered), a value is out of range, or the
             protocol chooses it.
     """
-    aggregator_kind = find_aggregator(aggregator).Config
-    prefixed = [AGGREGATOR_PREFIX + name for name in setting_names(aggregator_kind)]
-    own, general = setting_names(kind.Config), setting_names(RunnerConfig)
-    for name in settings:
-        if name not in [*own, *general, *prefixed]:
-            raise unknown(f"setting of {kind.__name__}", name, [*own, *general, *prefixed])
+    chosen = preset_settings(kind, aggregator, preset)
+    given = divided(kind, aggregator, settings)
     if protocol == "equal":
         _check_free(kind, settings)
-    config = changed(kind.Config(), kind.presets.get(preset, {}) if preset else {})
+    config = changed(kind.Config(), chosen.method)
     if quick and protocol == "paper":
         config = scaled(config, QUICK)
-    config = changed(config, {name: value for name, value in settings.items() if name in own})
+    config = changed(config, given.method)
     if protocol == "equal":
         config = equalised(kind, config, round(EQUAL_EPOCHS * (QUICK if quick else 1)))
-    inner = {n.removeprefix(AGGREGATOR_PREFIX): v for n, v in settings.items() if n in prefixed}
+    inner = changed(find_aggregator(aggregator).Config(), {**chosen.aggregator, **given.aggregator})
+    runner = changed(RunnerConfig(), {**chosen.runner, **given.runner})
     resolved = asdict(config)
-    for name, value in asdict(changed(aggregator_kind(), inner)).items():
-        resolved[AGGREGATOR_PREFIX + name] = value
-    runner = changed(RunnerConfig(), {n: v for n, v in settings.items() if n in general})
+    resolved |= {AGGREGATOR_PREFIX + name: value for name, value in asdict(inner).items()}
     # Lists, as JSON has them: a record read back is equal to the one that was written.
     plain = {n: list(v) if isinstance(v, tuple) else v for n, v in resolved.items()}
     return plain, runner
@@ -216,17 +215,6 @@ def _check_free(kind: type[Method], settings: Mapping[str, Any]) -> None:
                     f"Setting {name} is chosen by protocol equal; leave it out, or use "
                     "--protocol paper"
                 )
-
-
-def _preset(kind: type[Method], request: Request, benchmark: Benchmark) -> str | None:
-    if request.preset is None:
-        on_videolt = benchmark.published == "VideoLT" and VIDEOLT_PRESET in kind.presets
-        return VIDEOLT_PRESET if on_videolt else None
-    if request.preset == "default":
-        return None
-    if request.preset not in kind.presets:
-        raise unknown(f"preset of {request.method}", request.preset, ["default", *kind.presets])
-    return request.preset
 
 
 def _with_frames(runner: RunnerConfig, benchmark: Benchmark, store: FeatureStore) -> RunnerConfig:
