@@ -161,5 +161,5 @@ def test_curve_round_trip(tmp_path):
 def test_damaged_curve_names_the_line(tmp_path):
     good = json_line(CurvePoint("one", 0, 1e-3, 0.1, {}, {}))
     (tmp_path / CURVE).write_text(good + '{"stage": "one"}\n')
-    with pytest.raises(DataError, match="line 2 is damaged .missing key 'epoch'"):
+    with pytest.raises(DataError, match=r"line 2 is damaged .missing key 'epoch'"):
         read_curve(tmp_path)

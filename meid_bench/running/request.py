@@ -12,7 +12,7 @@ import torch
 
 from meid_bench.aggregators import find_aggregator
 from meid_bench.benchmark import Benchmark, load_benchmark
-from meid_bench.config import changed, setting_names
+from meid_bench.config import changed, setting_names, to_json
 from meid_bench.data import missing_ids
 from meid_bench.errors import DataError, SettingError, unknown
 from meid_bench.features import FeatureStore, find_store
@@ -161,9 +161,9 @@ def plan(request: Request, root: Path) -> Plan:
         frames=store.frames,
     )
     folder = runs_dir(root, benchmark.name) / _run_name(model, runner, preset, benchmark, request)
+    grid = GRID if request.protocol == "equal" else ()
     with torch.device("meta"):  # the shapes alone: a setting that does not fit is refused here
         epochs = sum(stage.epochs for stage in build_method(model).stages())
-    grid = GRID if request.protocol == "equal" else ()
     return Plan(request, benchmark, store, model, runner, preset, missing, epochs, folder, grid)
 
 
@@ -203,9 +203,8 @@ def resolve(
     for name, value in asdict(changed(aggregator_kind(), inner)).items():
         resolved[AGGREGATOR_PREFIX + name] = value
     runner = changed(RunnerConfig(), {n: v for n, v in settings.items() if n in general})
-    # Lists, as JSON has them: a record read back is equal to the one that was written.
-    plain = {n: list(v) if isinstance(v, tuple) else v for n, v in resolved.items()}
-    return plain, runner
+    to_json(asdict(runner))  # refuses what no record can hold
+    return to_json(resolved), runner
 
 
 def _check_free(kind: type[Method], settings: Mapping[str, Any]) -> None:
