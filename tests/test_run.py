@@ -12,8 +12,9 @@ from click.testing import CliRunner
 from baselines.plain import Plain, PlainConfig
 from meid_bench.benchmark import load_benchmark, save_benchmark
 from meid_bench.cli.main import cli
+from meid_bench.contract import check_method
 from meid_bench.errors import DataError, MeidBenchError, MethodError, SettingError
-from meid_bench.method import Batch, Method, Stage
+from meid_bench.method import Batch, MakeAggregator, Method, MethodConfig, Stage, Task
 from meid_bench.metrics import evaluate_scores
 from meid_bench.paths import benchmark_dir
 from meid_bench.results import CURVE, RECORD, Result, load_result, load_scores, read_curve
@@ -226,6 +227,24 @@ def test_the_command_prints_the_numbers_and_where_they_are(toy_root: Path) -> No
     refused = CliRunner().invoke(cli, [*arguments, "--set", "nothing"])
     assert refused.exit_code == 1
     assert "Error: --set 'nothing' is not of the form key=value" in refused.output
+
+
+class LooksAtItself(Plain):
+    """Its __init__ reads numbers out of tensors, as margins and weights often do."""
+
+    def __init__(self, task: Task, config: MethodConfig, make_aggregator: MakeAggregator) -> None:
+        super().__init__(task, config, make_aggregator)
+        counts = torch.tensor(task.counts).float()
+        self.rarest = counts.min().item()
+        self.weights = torch.from_numpy(counts.numpy()) / self.rarest
+        self.norm = float(next(self.parameters()).detach().norm())
+
+
+def test_what_passes_check_runs(toy_root: Path) -> None:
+    """`run` built every method on the meta device first, where `.item()` is an error."""
+    assert [clause for clause in check_method(LooksAtItself, "nonlinear") if clause.problem] == []
+    _, result = run_once(toy_root, method="tests.test_run:LooksAtItself")
+    assert result.epochs == 3
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from meid_bench.aggregators import find_aggregator
 from meid_bench.benchmark import Benchmark, load_benchmark
 from meid_bench.config import changed, setting_names, to_json
 from meid_bench.data import missing_ids
-from meid_bench.errors import DataError, SettingError, unknown
+from meid_bench.errors import DataError, MeidBenchError, SettingError, unknown
 from meid_bench.features import FeatureStore, find_store
 from meid_bench.method import IN_EPOCHS, LEARNING_RATE, Method, Task
 from meid_bench.paths import runs_dir
@@ -162,9 +162,19 @@ def plan(request: Request, root: Path) -> Plan:
     )
     folder = runs_dir(root, benchmark.name) / _run_name(model, runner, preset, benchmark, request)
     grid = GRID if request.protocol == "equal" else ()
-    with torch.device("meta"):  # the shapes alone: a setting that does not fit is refused here
-        epochs = sum(stage.epochs for stage in build_method(model).stages())
+    epochs = _epochs(model)  # a setting that does not fit the shapes is refused here
     return Plan(request, benchmark, store, model, runner, preset, missing, epochs, folder, grid)
+
+
+def _epochs(model: Model) -> int:
+    """How many epochs all stages of a method have together."""
+    try:
+        with torch.device("meta"):  # no memory, no time
+            return sum(stage.epochs for stage in build_method(model).stages())
+    except MeidBenchError:
+        raise
+    except Exception:  # a method may look at its own numbers, and there are none on "meta"
+        return sum(stage.epochs for stage in build_method(model).stages())
 
 
 def resolve(
