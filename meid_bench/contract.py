@@ -1,6 +1,5 @@
 """Contract: what the runner relies on in a method, tried out on a toy task in seconds."""
 
-import json
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -11,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from meid_bench.aggregators import aggregator_maker, find_aggregator
-from meid_bench.config import changed
+from meid_bench.config import changed, restored, to_json
 from meid_bench.errors import MeidBenchError, MethodError
 from meid_bench.method import Batch, Method, MethodConfig, Stage
 from meid_bench.plugins import find_method
@@ -139,10 +138,9 @@ def builds(subject: Subject) -> None:
 def settings_survive_json(subject: Subject) -> None:
     """Settings are the same after a record was written and read."""
     config = subject.kind.Config()
-    read = json.loads(json.dumps(asdict(config), allow_nan=False))
-    settings = {name: tuple(v) if isinstance(v, list) else v for name, v in read.items()}
+    settings = to_json(asdict(config))
     require_contract(
-        changed(subject.kind.Config(), settings) == config,
+        restored(subject.kind.Config(), settings) == config,
         f"settings change when they are written as JSON and read: {settings}",
     )
 

@@ -4,7 +4,9 @@ A rank holds a part of every batch. What a loss asks of the whole batch goes thr
 and gathers below; they carry gradients, and without other ranks they do nothing.
 """
 
+import logging
 import os
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +21,11 @@ from meid_bench.device import choose_device, choose_devices, device_of_rank, mak
 from meid_bench.errors import SettingError
 
 T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+# Ranks that were started together meet within seconds; later than this a user wants to know why
+# nothing happens.
+SAY_AFTER = 5.0
 
 
 @dataclass(frozen=True)
@@ -39,33 +46,55 @@ class Ranks:
 
 
 _TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
-_SLURM = ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID", "SLURM_NTASKS_PER_NODE")
+# Slurm numbers srun's steps from 0; the batch script, salloc's shell and others have names, that
+# is, numbers from here on, or none.
+_NAMED_STEPS = 0xFFFFFFF0
 
 
 def find_ranks(environment: Mapping[str, str] = os.environ) -> Ranks:
     """What torchrun or srun says; a process on its own where neither started it.
 
-    A lone process within a Slurm allocation counts as started by srun only when it is one of
-    several tasks.
+    An sbatch script's own variables tell how many tasks the job may start, not that this is one
+    of them: a command in it that srun did not start is alone.
 
     Raises:
         SettingError: A number is none, or the rank is outside the size.
     """
-    for names in (_TORCHRUN, _SLURM):
-        rank, size, local, local_size = (environment.get(name) for name in names)
-        if rank is None or size is None:
-            continue
-        try:
-            found = Ranks(int(rank), int(size), int(local or 0), int(local_size or 1))
-        except ValueError as error:
-            raise SettingError(
-                f"{names[0]}={rank} and {names[1]}={size} are no rank and size; "
-                "start with torchrun or srun, or unset them"
-            ) from error
-        if not 0 <= found.rank < found.size:
-            raise SettingError(f"{names[0]} is {rank}; expected 0 to {found.size - 1}")
-        return found
-    return Ranks()
+    rank, size, local, local_size = (environment.get(name) for name in _TORCHRUN)
+    source = "RANK and WORLD_SIZE"
+    if rank is None or size is None:
+        step = environment.get("SLURM_STEP_ID", environment.get("SLURM_STEPID", ""))
+        if not step.isdecimal() or int(step) >= _NAMED_STEPS:
+            return Ranks()
+        rank = environment.get("SLURM_PROCID", "0")
+        size = environment.get("SLURM_STEP_NUM_TASKS", environment.get("SLURM_NTASKS", "1"))
+        local, local_size = environment.get("SLURM_LOCALID"), _tasks_here(environment)
+        source = "SLURM_PROCID and SLURM_STEP_NUM_TASKS"
+    try:
+        found = Ranks(int(rank), int(size), int(local or 0), int(local_size or 1))
+    except ValueError as error:
+        raise SettingError(
+            f"{source} are {rank} and {size}, {local or 0} of {local_size or 1} on this machine, "
+            "and no numbers; start with torchrun or srun, or unset them"
+        ) from error
+    if not 0 <= found.rank < found.size:
+        raise SettingError(
+            f"{source} are {rank} and {size}; expected a rank of 0 to {found.size - 1}"
+        )
+    return found
+
+
+def _tasks_here(environment: Mapping[str, str]) -> str | None:
+    """How many tasks of srun's step are on this machine: "2(x3),1" is two on each of three, ..."""
+    text = environment.get("SLURM_STEP_TASKS_PER_NODE", environment.get("SLURM_TASKS_PER_NODE"))
+    if text is None:
+        return environment.get("SLURM_NTASKS_PER_NODE")
+    counts: list[str] = []
+    for part in text.split(","):
+        count, _, times = part.strip().removesuffix(")").partition("(x")
+        counts += [count] * int(times if times.isdecimal() else 1)
+    node = environment.get("SLURM_NODEID", "0")
+    return counts[int(node)] if node.isdecimal() and int(node) < len(counts) else counts[0]
 
 
 @contextmanager
@@ -90,11 +119,38 @@ def joined(ranks: Ranks, device: torch.device, timeout: timedelta | None = None)
         )
     make_current(device)
     backend = "nccl" if device.type == "cuda" else "gloo"
-    dist.init_process_group(backend, timeout=timeout, rank=ranks.rank, world_size=ranks.size)
+    place = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+    waits = f"Rank {ranks.rank} of {ranks.size} waits for the others at {place}"
+    try:
+        with _said_after(SAY_AFTER, f"{waits}; Ctrl-C gives up"):
+            dist.init_process_group(
+                backend, timeout=timeout, rank=ranks.rank, world_size=ranks.size
+            )
+    except dist.DistError as error:
+        raise SettingError(
+            f"{waits}, and not all came ({_first_line(error)}); start {ranks.size} processes, "
+            "with the same MASTER_ADDR and MASTER_PORT"
+        ) from error
     try:
         yield
     finally:
         dist.destroy_process_group()
+
+
+@contextmanager
+def _said_after(seconds: float, sentence: str) -> Iterator[None]:
+    """Say something if the block takes that long."""
+    timer = threading.Timer(seconds, log.warning, [sentence])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
 @contextmanager

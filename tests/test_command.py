@@ -2,6 +2,10 @@
 
 import shlex
 
+import pytest
+
+from meid_bench.config import parse, parse_assignments
+from meid_bench.errors import SettingError
 from meid_bench.plugins import find_method
 from meid_bench.running.command import repeat_command
 from meid_bench.running.request import resolve
@@ -31,6 +35,20 @@ def test_changes_are_named_as_set_reads_them():
     assert line.count("--set") == 2
     again, _ = resolve(find_method("plain"), "nextvlad", None, {"milestones": "3,6", "lr": "0.01"})
     assert again["milestones"] == [3, 6]
+
+
+def test_lists_of_text_and_dictionaries_are_named_as_set_reads_them():
+    odd = {"names": ["a,b", "c"], "weights": {"a": 0.5}, "maybe": None, "text": "null"}
+    kinds = {"names": list[str], "weights": dict[str, float], "maybe": int | None, "text": str}
+    line = shlex.split(repeat_command(make_result(method="other:Method", settings=odd)))
+    given = parse_assignments([text for text in line if "=" in text])
+    assert {name: parse(name, given[name], kind) for name, kind in kinds.items()} == odd
+
+
+def test_what_no_record_can_hold_is_refused_before_training():
+    for name, value in {"clip": "inf", "lr": "nan", "milestones": "1,x"}.items():
+        with pytest.raises(SettingError, match=f"Setting {name} is"):
+            resolve(find_method("plain"), "nextvlad", None, {name: value})
 
 
 def test_everything_else_that_a_run_was_asked_for():

@@ -1,11 +1,14 @@
 """Settings from the command line: read by the field's type, refused in a sentence."""
 
-from dataclasses import dataclass
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 import pytest
 
-from meid_bench.config import changed, parse_assignments
+from meid_bench.config import changed, parse_assignments, restored, to_json
 from meid_bench.errors import SettingError
 from meid_bench.method import MethodConfig
 
@@ -19,6 +22,16 @@ class Config:
     flag: bool = False
     several: tuple[int, ...] = (1, 2)
     maybe: int | None = None
+    rates: list[float] = field(default_factory=list)
+    sequence: Sequence[float] = (0.5,)
+    names: Sequence[str] | None = None
+    pair: tuple[int, str] = (1, "a")
+    weights: dict[str, float] = field(default_factory=dict)
+    groups: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    bare: dict = field(default_factory=dict)  # type: ignore[type-arg]
+    level: Literal[1, 2] = 1
+    either: int | str = 0
+    anything: Any = None
 
 
 @pytest.mark.parametrize(
@@ -35,6 +48,22 @@ class Config:
         ("several", "", ()),
         ("maybe", "7", 7),
         ("maybe", "None", None),
+        ("rates", "0.9", [0.9]),
+        ("rates", "0.9,1", [0.9, 1.0]),
+        ("rates", "[0.9, 1]", [0.9, 1.0]),
+        ("sequence", "0.25", (0.25,)),
+        ("names", "a,b c", ("a", "b c")),
+        ("names", '["a,b", "[c"]', ("a,b", "[c")),
+        ("names", "none", None),
+        ("pair", "3,4", (3, "4")),
+        ("weights", '{"a": 1, "b": 0.5}', {"a": 1.0, "b": 0.5}),
+        ("groups", '{"a": [1, 2]}', {"a": (1, 2)}),
+        ("bare", '{"a": [1]}', {"a": [1]}),
+        ("level", "2", 2),
+        ("either", "7", 7),
+        ("either", "seven", "seven"),
+        ("anything", "[1]", [1]),
+        ("anything", "as it is", "as it is"),
     ],
 )
 def test_values_are_read_by_the_fields_type(name: str, text: str, value: Any) -> None:
@@ -50,12 +79,39 @@ def test_values_are_read_by_the_fields_type(name: str, text: str, value: Any) ->
         ("flag=maybe", "Setting flag is 'maybe'; it must be true or false"),
         ("kind=z", "There is no value for setting kind: 'z'"),
         ("several=1,x", "Setting several is 'x'; it must be a whole number"),
+        ("rates=0.9,x", "Setting rates is 'x'; it must be a number"),
+        ("pair=1", "Setting pair is '1'; it must be 2 values"),
+        ("weights=0.5", "Setting weights is '0.5'; it must be JSON, such as"),
+        ('weights={"a": "b"}', "Setting weights.a is 'b'; it must be a number"),
+        ("level=3", "There is no value for setting level: '3'"),
         ("nmber=1", "There is no setting 'nmber'; did you mean 'number'?"),
     ],
 )
 def test_what_cannot_be_read_is_refused(assignment: str, sentence: str) -> None:
     with pytest.raises(SettingError, match=sentence.replace("?", r"\?")):
         changed(Config(), parse_assignments([assignment]))
+
+
+def test_every_setting_survives_json() -> None:
+    config = Config(
+        rates=[0.5, 1.0],
+        names=("a",),
+        weights={"a": 1.0},
+        groups={"b": (1, 2)},
+        anything={"c": [1]},
+    )
+    read = json.loads(json.dumps(to_json(asdict(config)), allow_nan=False))
+    assert restored(Config(), read) == config
+
+
+@pytest.mark.parametrize(
+    "value",
+    [math.inf, -math.inf, math.nan, (1.0, math.nan), {"a": [math.inf]}, {1: 2}, {1}, "\udcff", 1j],
+)
+def test_what_json_cannot_hold_is_refused(value: Any) -> None:
+    sentence = r"Setting tau is .*, which no record can hold \(.*\); it must be text, true"
+    with pytest.raises(SettingError, match=sentence):
+        to_json({"good": 1, "tau": value})
 
 
 def test_assignments() -> None:

@@ -124,7 +124,7 @@ def test_a_good_method_has_no_problem() -> None:
         (GoesUp, "30 steps do not lower the loss in stage 'train'"),
         (OwnRandomness, "the same seed gives other losses on a second run"),
         (HiddenState, "logits differ after the weights were written and read"),
-        (OddSettings, "settings change when they are written as JSON"),
+        (OddSettings, "which no record can hold (its keys are not text)"),
         (Mutable, "Mutable.Config must be a frozen dataclass that extends MethodConfig"),
     ],
 )

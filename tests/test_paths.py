@@ -1,6 +1,7 @@
 """Folders, and files that are whole or not there."""
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -39,3 +40,15 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
         raise KeyboardInterrupt
     assert file.read_text() == "old"
     assert list(tmp_path.iterdir()) == [file]
+
+
+def test_the_umask_of_a_process_with_threads_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Asking for it is setting it: files that other threads made meanwhile had the mode 0666."""
+    monkeypatch.setattr(os, "umask", lambda mask: pytest.fail("the umask was set"))
+    with ThreadPoolExecutor(8) as pool:
+        files = [tmp_path / str(number) for number in range(200)]
+        list(pool.map(lambda file: paths.write_text(file, "x"), files))
+    (tmp_path / "plain").touch()
+    assert {file.stat().st_mode for file in files} == {(tmp_path / "plain").stat().st_mode}

@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import socket
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -118,9 +119,7 @@ def whole_runs(root: Path) -> list[float]:
 
 def together(size: int, cases: dict[str, int], folder: Path) -> list[dict[str, list[float]]]:
     """What each of `size` processes found."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     context = multiprocessing.get_context("forkserver")  # torch is imported once for all of them
     context.set_forkserver_preload(["tests.test_ranks"])
     processes = [
@@ -217,16 +216,81 @@ def test_shares_cover_everything_once(total: int) -> None:
     assert max(p.stop - p.start for p in parts) - min(p.stop - p.start for p in parts) <= 1
 
 
-def test_ranks_are_read_from_torchrun_and_srun() -> None:
+def test_ranks_are_read_from_torchrun() -> None:
     assert find_ranks({}) == Ranks()
     torchrun = {"RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "4"}
     assert find_ranks(torchrun) == Ranks(5, 8, 1, 4)
-    srun = {"SLURM_PROCID": "2", "SLURM_NTASKS": "4", "SLURM_LOCALID": "0"}
-    assert find_ranks(srun) == Ranks(2, 4, 0, 1)
-    with pytest.raises(SettingError, match="RANK is 8; expected 0 to 7"):
+    with pytest.raises(SettingError, match="WORLD_SIZE are 8 and 8; expected a rank of 0 to 7"):
         find_ranks(torchrun | {"RANK": "8"})
-    with pytest.raises(SettingError, match="are no rank and size"):
+    with pytest.raises(SettingError, match=r"WORLD_SIZE are one and 8, .* start with torchrun"):
         find_ranks(torchrun | {"RANK": "one"})
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+    return port
+
+
+def sbatch(ntasks: int, nodes: str) -> dict[str, str]:
+    """What a batch script sees: the job's sizes, and a PROCID although srun started nothing."""
+    job = {"SLURM_JOB_ID": "7", "SLURM_NTASKS": str(ntasks), "SLURM_TASKS_PER_NODE": nodes}
+    first = {"SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SLURM_NODEID": "0", "SLURM_GTIDS": "0"}
+    return {**job, "SLURM_NPROCS": str(ntasks), "SLURM_JOB_NUM_NODES": "2", **first}
+
+
+def srun(job: dict[str, str], rank: int, counts: list[int], nodes: str) -> dict[str, str]:
+    """What task `rank` of a step sees, with `counts` tasks on its machines."""
+    machine = next(m for m in range(len(counts)) if rank < sum(counts[: m + 1]))
+    step = {"SLURM_STEP_ID": "0", "SLURM_STEPID": "0", "SLURM_STEP_NUM_TASKS": str(sum(counts))}
+    step |= {"SLURM_NTASKS": str(sum(counts)), "SLURM_STEP_TASKS_PER_NODE": nodes}
+    place = {"SLURM_PROCID": rank, "SLURM_LOCALID": rank - sum(counts[:machine])}
+    return {**job, **step, **{k: str(v) for k, v in place.items()}, "SLURM_NODEID": str(machine)}
+
+
+@pytest.mark.parametrize("step", [{}, {"SLURM_STEP_ID": "4294967291"}, {"SLURM_STEPID": "-5"}])
+def test_a_command_in_a_batch_script_is_alone(step: dict[str, str]) -> None:
+    """`run --method all` silently did one eighth of its runs."""
+    assert find_ranks(sbatch(8, "4(x2)") | step) == Ranks()
+
+
+@pytest.mark.parametrize(
+    ("nodes", "counts"), [("4", [4]), ("2(x2)", [2, 2]), ("3,1", [3, 1]), ("2(x2),1", [2, 2, 1])]
+)
+def test_tasks_of_srun_know_who_is_on_their_machine(nodes: str, counts: list[int]) -> None:
+    """Without --ntasks-per-node each believed that it had the machine's memory to itself."""
+    job, size = sbatch(8, "4(x2)"), sum(counts)
+    found = [find_ranks(srun(job, rank, counts, nodes)) for rank in range(size)]
+    wanted = [Ranks(0, size, task, count) for count in counts for task in range(count)]
+    assert found == [replace(ranks, rank=rank) for rank, ranks in enumerate(wanted)]
+
+
+def test_a_step_within_torchrun_and_a_step_of_one() -> None:
+    torchrun = {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"}
+    assert find_ranks(srun(sbatch(8, "8"), 0, [1], "1") | torchrun) == Ranks(1, 2, 1, 2)
+    assert find_ranks(srun(sbatch(8, "8"), 0, [1], "1")) == Ranks()
+    older = {"SLURM_STEPID": "3", "SLURM_PROCID": "2", "SLURM_NTASKS": "4", "SLURM_LOCALID": "2"}
+    assert find_ranks(older | {"SLURM_TASKS_PER_NODE": "4"}) == Ranks(2, 4, 2, 4)
+    with pytest.raises(SettingError, match="SLURM_PROCID and SLURM_STEP_NUM_TASKS are 9 and 4"):
+        find_ranks(older | {"SLURM_PROCID": "9"})
+
+
+def test_a_rank_says_that_it_waits(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("meid_bench.ranks.SAY_AFTER", 0.05)
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    monkeypatch.setenv("MASTER_PORT", str(free_port()))
+    sentence = (
+        r"Rank 0 of 2 waits for the others at 127\.0\.0\.1:\d+, and not all came \(.*\); start 2"
+    )
+    with (
+        pytest.raises(SettingError, match=sentence),
+        joined(Ranks(0, 2), CPU, timedelta(seconds=1)),
+    ):
+        pass
+    assert "Rank 0 of 2 waits for the others at 127.0.0.1" in caplog.text
 
 
 def test_ranks_that_cannot_meet_are_told_so(monkeypatch: pytest.MonkeyPatch) -> None:

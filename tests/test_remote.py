@@ -1,6 +1,7 @@
 """Archives on a server, read member by member."""
 
 import json
+import socket
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -237,3 +238,30 @@ def test_another_version_is_never_mixed_in(url: str, shelf: Shelf, tmp_path: Pat
     with opened() as archive, pytest.raises(ChangedError, match="changed on the server"):
         archive.copy("a/030.mp4", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture
+def no_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+
+    monkeypatch.setattr(socket, "getaddrinfo", fail)
+
+
+@pytest.mark.usefixtures("no_names")
+def test_a_host_that_cannot_be_found_fails_at_once() -> None:
+    file = Remote("http://server.example/x.zip")
+    with pytest.raises(DataError, match=r"x\.zip: its host cannot be found \(.*--source$"):
+        file.version()
+    assert file.requests == 1
+
+
+@pytest.mark.usefixtures("no_names")
+def test_names_that_vanish_in_mid_download_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote, "FIRST_WAIT", 0.001)
+    monkeypatch.setattr(remote, "PATIENCE", 3)
+    file = Remote("http://server.example/x.zip")
+    file.count(1000)
+    with pytest.raises(DataError, match="failed 4 times in a row"):
+        file.version()
+    assert file.requests == 4

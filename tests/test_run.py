@@ -1,6 +1,7 @@
 """A run from a built benchmark and a feature store to its record, and what it refuses."""
 
-from dataclasses import asdict, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -8,10 +9,12 @@ import pytest
 import torch
 from click.testing import CliRunner
 
+from baselines.plain import Plain, PlainConfig
 from meid_bench.benchmark import load_benchmark, save_benchmark
 from meid_bench.cli.main import cli
+from meid_bench.contract import check_method
 from meid_bench.errors import DataError, MeidBenchError, MethodError, SettingError
-from meid_bench.method import Batch, Method, Stage
+from meid_bench.method import Batch, MakeAggregator, Method, MethodConfig, Stage, Task
 from meid_bench.metrics import evaluate_scores
 from meid_bench.paths import benchmark_dir
 from meid_bench.results import CURVE, RECORD, Result, load_result, load_scores, read_curve
@@ -224,3 +227,48 @@ def test_the_command_prints_the_numbers_and_where_they_are(toy_root: Path) -> No
     refused = CliRunner().invoke(cli, [*arguments, "--set", "nothing"])
     assert refused.exit_code == 1
     assert "Error: --set 'nothing' is not of the form key=value" in refused.output
+
+
+class LooksAtItself(Plain):
+    """Its __init__ reads numbers out of tensors, as margins and weights often do."""
+
+    def __init__(self, task: Task, config: MethodConfig, make_aggregator: MakeAggregator) -> None:
+        super().__init__(task, config, make_aggregator)
+        counts = torch.tensor(task.counts).float()
+        self.rarest = counts.min().item()
+        self.weights = torch.from_numpy(counts.numpy()) / self.rarest
+        self.norm = float(next(self.parameters()).detach().norm())
+
+
+def test_what_passes_check_runs(toy_root: Path) -> None:
+    """`run` built every method on the meta device first, where `.item()` is an error."""
+    assert [clause for clause in check_method(LooksAtItself, "nonlinear") if clause.problem] == []
+    _, result = run_once(toy_root, method="tests.test_run:LooksAtItself")
+    assert result.epochs == 3
+
+
+@dataclass(frozen=True)
+class TypedConfig(PlainConfig):
+    """Settings of every kind that JSON has."""
+
+    rates: list[float] = field(default_factory=lambda: [0.1])
+    groups: Sequence[int] = (1,)
+    weights: dict[str, float] = field(default_factory=dict)
+
+
+class Typed(Plain):
+    """A third party's method."""
+
+    Config = TypedConfig
+
+
+def test_settings_of_any_kind_run_and_come_back(toy_root: Path) -> None:
+    given = {"rates": "0.9", "groups": "2,3", "weights": '{"a": 1}'}
+    planned, result = run_once(toy_root, method="tests.test_run:Typed", settings={**SHORT, **given})
+    as_json = {"rates": [0.9], "groups": [2, 3], "weights": {"a": 1.0}}
+    assert {name: result.settings[name] for name in given} == as_json
+    _, method = load_model(planned.folder, CPU)
+    assert method.config == TypedConfig(
+        epochs=3, milestones=(2,), rates=[0.9], groups=(2, 3), weights={"a": 1.0}
+    )
+    assert load_result(planned.folder) == result

@@ -2,6 +2,7 @@
 
 import logging
 import re
+import socket
 import threading
 from contextlib import suppress
 from dataclasses import dataclass
@@ -107,8 +108,13 @@ class Remote:
         Where connections are cut now and then, waiting for each would cost more than they do.
 
         Raises:
-            RemoteError: It failed too often, or the user wants to stop.
+            RemoteError: It failed too often, its host has no address, or the user wants to stop.
         """
+        if not self.fetched and isinstance(_innermost(error), socket.gaierror):
+            raise RemoteError(
+                f"{self.url}: its host cannot be found ({_brief(error)}); check the address and "
+                "the connection, or name a mirror or a folder with --source"
+            ) from error
         if failures > PATIENCE:
             raise RemoteError(
                 f"{self.url} failed {failures} times in a row ({_brief(error)}); check the "
@@ -254,8 +260,13 @@ class Stream:
         self.close()
 
 
-def _brief(error: Exception) -> str:
-    """The innermost reason: requests wraps urllib3's errors, which wrap the system's."""
-    while error.__context__ is not None and isinstance(error.__context__, Exception):
+def _innermost(error: BaseException) -> BaseException:
+    """The reason of a failure: requests wraps urllib3's errors, which wrap the system's."""
+    while isinstance(error.__context__, Exception):
         error = error.__context__
-    return str(error) or type(error).__name__
+    return error
+
+
+def _brief(error: Exception) -> str:
+    reason = _innermost(error)
+    return str(reason) or type(reason).__name__

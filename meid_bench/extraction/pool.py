@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from meid_bench.errors import MeidBenchError
 from meid_bench.extraction.decode_worker import DecodeSettings, DecodeTask, slot_views, work
+from meid_bench.mainless import mainless
 from meid_bench.video import DecodedFrames
 
 # A worker that has not started by then never will; so often is another one tried.
@@ -39,7 +40,8 @@ def _context() -> Any:
 def prepare_workers() -> None:
     """Begin the imports of the server already, while this process still loads its encoder."""
     if _context().get_start_method() == "forkserver":
-        forkserver.ensure_running()
+        with mainless():
+            forkserver.ensure_running()
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,7 +177,8 @@ class DecodePool:
         process = self._context.Process(
             target=work, args=(theirs, self._memory, self.settings), daemon=True
         )
-        process.start()
+        with mainless():
+            process.start()
         theirs.close()  # Else its end would never be noticed here.
         return _Worker(process, ours, deadline=time.monotonic() + START_SECONDS)
 

@@ -11,6 +11,7 @@ import torch
 from meid_bench.encoder import load_encoder
 from meid_bench.errors import MeidBenchError
 from meid_bench.extraction.pipeline import Share, extract_share
+from meid_bench.mainless import mainless
 
 
 def run_on_devices(
@@ -35,8 +36,9 @@ def run_on_devices(
     # Ctrl-C reaches the children too; they finish their shards, and this one waits for them.
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        for process in processes:
-            process.start()
+        with mainless():
+            for process in processes:
+                process.start()
         for process in processes:
             process.join()
     finally:

@@ -67,6 +67,9 @@ def _defaults(record: Result) -> Mapping[str, Any]:
 
 
 def _text(value: Any) -> str:
-    if isinstance(value, list):
-        return ",".join(map(_text, value))
-    return value if isinstance(value, str) else json.dumps(value).replace("null", "none")
+    """A setting as `--set` reads it."""
+    if isinstance(value, list) and all(isinstance(item, int | float) for item in value):
+        return ",".join(map(json.dumps, value))
+    if isinstance(value, str):
+        return value
+    return "none" if value is None else json.dumps(value)

@@ -12,9 +12,9 @@ import torch
 
 from meid_bench.aggregators import find_aggregator
 from meid_bench.benchmark import Benchmark, load_benchmark
-from meid_bench.config import changed
+from meid_bench.config import changed, to_json
 from meid_bench.data import missing_ids
-from meid_bench.errors import DataError, SettingError, unknown
+from meid_bench.errors import DataError, MeidBenchError, SettingError, unknown
 from meid_bench.features import FeatureStore, find_store
 from meid_bench.method import IN_EPOCHS, LEARNING_RATE, Method, Task
 from meid_bench.paths import runs_dir
@@ -165,10 +165,20 @@ def plan(request: Request, root: Path) -> Plan:
         frames=store.frames,
     )
     folder = runs_dir(root, benchmark.name) / _run_name(model, runner, preset, benchmark, request)
-    with torch.device("meta"):  # the shapes alone: a setting that does not fit is refused here
-        epochs = sum(stage.epochs for stage in build_method(model).stages())
     grid = GRID if request.protocol == "equal" else ()
+    epochs = _epochs(model)  # a setting that does not fit the shapes is refused here
     return Plan(request, benchmark, store, model, runner, preset, missing, epochs, folder, grid)
+
+
+def _epochs(model: Model) -> int:
+    """How many epochs all stages of a method have together."""
+    try:
+        with torch.device("meta"):  # no memory, no time
+            return sum(stage.epochs for stage in build_method(model).stages())
+    except MeidBenchError:
+        raise
+    except Exception:  # a method may look at its own numbers, and there are none on "meta"
+        return sum(stage.epochs for stage in build_method(model).stages())
 
 
 def resolve(
@@ -202,9 +212,8 @@ def resolve(
     runner = changed(RunnerConfig(), {**chosen.runner, **given.runner})
     resolved = asdict(config)
     resolved |= {AGGREGATOR_PREFIX + name: value for name, value in asdict(inner).items()}
-    # Lists, as JSON has them: a record read back is equal to the one that was written.
-    plain = {n: list(v) if isinstance(v, tuple) else v for n, v in resolved.items()}
-    return plain, runner
+    to_json(asdict(runner))  # refuses what no record can hold
+    return to_json(resolved), runner
 
 
 def _check_free(kind: type[Method], settings: Mapping[str, Any]) -> None:

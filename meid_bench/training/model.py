@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from meid_bench.aggregators import aggregator_maker, find_aggregator
-from meid_bench.config import changed, setting_names
+from meid_bench.config import restored, setting_names
 from meid_bench.errors import DataError
 from meid_bench.method import Method, Task
 from meid_bench.paths import atomic, write_text
@@ -52,22 +52,18 @@ class Model:
 def build_method(model: Model) -> Method:
     """The method with fresh weights, drawn from torch's global seed."""
     kind = find_method(model.method)
-    config = changed(kind.Config(), _own(model.settings, kind.Config, ""))
+    config = restored(kind.Config(), _own(model.settings, kind.Config, ""))
     aggregator = find_aggregator(model.aggregator).Config
     settings = _own(model.settings, aggregator, AGGREGATOR_PREFIX)
-    make = aggregator_maker(model.aggregator, changed(aggregator(), settings))
+    make = aggregator_maker(model.aggregator, restored(aggregator(), settings))
     if model.network != "own":
         make = find_network(model.network)(make)
     return kind(model.task, config, make)
 
 
 def _own(settings: Mapping[str, Any], config: type, prefix: str) -> dict[str, Any]:
-    chosen = {name: settings.get(prefix + name) for name in setting_names(config)}
-    return {
-        name: tuple(value) if isinstance(value, list) else value
-        for name, value in chosen.items()
-        if prefix + name in settings
-    }
+    names = setting_names(config)
+    return {name: settings[prefix + name] for name in names if prefix + name in settings}
 
 
 def save_model(model: Model, state: Mapping[str, Tensor], folder: Path) -> None:
