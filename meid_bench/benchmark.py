@@ -15,6 +15,7 @@ from meid_bench.annotation import Annotation, Interval
 from meid_bench.errors import DataError, unknown
 from meid_bench.longtail import Bins, Statistics, class_counts, multi_hot, statistics
 from meid_bench.paths import benchmark_dir, home, packaged_splits, write_text
+from meid_bench.schema import read_json
 
 SPLITS = ("train", "val", "test")
 FILE = "benchmark.json"
@@ -141,7 +142,7 @@ def load_benchmark(name: str, root: Path | None = None) -> Benchmark:
             )
         raise unknown("built benchmark", name, built)
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = read_json(path)
         fingerprint = data.pop("fingerprint")
         benchmark = _from_json(data)
     except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -1,7 +1,6 @@
 """Result: the strict JSON record of one run, and the files that stand beside it."""
 
 import json
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from meid_bench.errors import DataError
 from meid_bench.jsonlines import read_json_lines
 from meid_bench.metrics import Metrics
 from meid_bench.paths import atomic, write_text
-from meid_bench.schema import decode
+from meid_bench.schema import decode, read_json
 
 SCHEMA = 1
 RECORD = "result.json"
@@ -214,15 +213,18 @@ def load_scores(path: Path) -> tuple[tuple[str, ...], NDArray[Any]]:
     path = path / SCORES if path.is_dir() else path
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            ids, scores = arrays["ids"], arrays["scores"]
+            found = {name: arrays[name] for name in ("ids", "scores") if name in arrays}
+            names = ", ".join(map(repr, arrays.keys()))
     except FileNotFoundError as error:
         raise DataError(f"{path} is missing; run it again to have its scores") from error
-    except KeyError as error:
-        raise DataError(f"{path} has no array {error}; expected 'ids' and 'scores'") from error
-    except (ValueError, OSError, EOFError, TypeError, AttributeError, zipfile.BadZipFile) as error:
+    except Exception as error:  # whatever zip, zlib and numpy raise about a damaged file
+        reason = " ".join(str(error).split()) or type(error).__name__
         raise DataError(
-            f"{path} cannot be read as .npz with 'ids' and 'scores' ({error})"
+            f"{path} cannot be read as .npz with 'ids' and 'scores' ({reason})"
         ) from error
+    if len(found) < 2:
+        raise DataError(f"{path} holds {names or 'no array'}; expected 'ids' and 'scores'")
+    ids, scores = found["ids"], found["scores"]
     if ids.ndim != 1 or ids.dtype.kind != "U" or scores.ndim != 2 or len(ids) != len(scores):
         raise DataError(
             f"{path}: expected ids (N,) of text and scores (N, classes), "
@@ -247,8 +249,8 @@ def _dump(item: Any, indent: int | None = None) -> str:
 
 def _parse(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return read_json(path)
     except FileNotFoundError as error:
         raise DataError(f"{path} is missing: the run has not finished; run it again") from error
-    except (ValueError, OSError, RecursionError) as error:
+    except (ValueError, OSError) as error:
         raise DataError(f"{path} cannot be read as JSON ({error}); run it again") from error

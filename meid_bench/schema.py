@@ -1,12 +1,15 @@
 """Strict JSON for frozen dataclasses: what does not fit the types is refused in one sentence."""
 
+import json
 import math
 import types
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
+from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 T = TypeVar("T")
+TOO_DEEP = "is nested too deeply"
 
 
 def decode(kind: type[T], data: Any, where: str = "") -> T:
@@ -21,6 +24,26 @@ def decode(kind: type[T], data: Any, where: str = "") -> T:
     Raises:
         ValueError: A key is unknown or missing, or a value has the wrong type; names the place.
     """
+    try:
+        return _object(kind, data, where)
+    except RecursionError as error:
+        raise ValueError(f"{where or 'the record'} {TOO_DEEP}") from error
+
+
+def read_json(path: Path) -> Any:
+    """Parse a UTF-8 file of JSON.
+
+    Raises:
+        ValueError: It holds something else.
+        OSError: It cannot be read.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except RecursionError as error:
+        raise ValueError(f"it {TOO_DEEP}") from error
+
+
+def _object(kind: type[T], data: Any, where: str) -> T:
     if not isinstance(data, dict):
         raise ValueError(f"{where or 'the record'} must be an object, not {_shown(data)}")
     names = [field.name for field in fields(kind)]  # type: ignore[arg-type]
@@ -49,7 +72,7 @@ def _value(kind: Any, data: Any, where: str) -> Any:
     if kind is Any:
         return _json(data, where)
     if isinstance(kind, type) and is_dataclass(kind):
-        return decode(kind, data, where)
+        return _object(kind, data, where)
     return _scalar(kind, data, where)
 
 

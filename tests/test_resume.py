@@ -6,12 +6,16 @@ import signal
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from filelock import FileLock
 
+from meid_bench import train
+from meid_bench.cli.main import cli
 from meid_bench.errors import DataError, SettingError
 from meid_bench.results import CURVE, RECORD, SCORES, CurvePoint, Result, load_scores, read_curve
 from meid_bench.run import LOCK, run
@@ -111,6 +115,34 @@ def test_a_checkpoint_beside_a_record_is_taken_away(tmp_path: Path) -> None:
     (planned.folder / FILE).write_bytes(b"left behind by a kill after the record was written")
     run(planned, CPU)
     assert not (planned.folder / FILE).exists()
+
+
+@pytest.mark.parametrize(("minutes", "kept"), [("0", 3), ("60", 0)])
+def test_ctrl_c_says_what_is_kept(
+    minutes: str, kept: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It said "Aborted!"."""
+    write_toy(tmp_path)
+    evaluate, seen = train.evaluate, []
+
+    def press(*arguments: Any) -> None:
+        seen.append(arguments)
+        if len(seen) == 4:
+            raise KeyboardInterrupt
+        evaluate(*arguments)
+
+    monkeypatch.setattr(train, "evaluate", press)
+    line = ["run", "--method", "plain", "--dataset", "toy", "--aggregator", "nonlinear"]
+    line += ["--set", "epochs=5", "--set", "milestones=2", "--set", "batch=16"]
+    line += ["--checkpoint-minutes", minutes, "--root", str(tmp_path), "--device", "cpu"]
+    stopped = CliRunner().invoke(cli, line)
+    assert stopped.exit_code == 1
+    assert "Aborted" not in stopped.output
+    assert f"Error: Stopped; {kept} of 5 epochs are kept in {tmp_path}" in stopped.output
+    assert "the same command goes on from there" in stopped.output
+    again = CliRunner().invoke(cli, line)
+    assert again.exit_code == 0 and "Test mAP" in again.output
+    assert len(seen) == 4 + 5 - kept
 
 
 def test_a_second_process_at_the_same_run_is_refused(tmp_path: Path) -> None:

@@ -145,6 +145,12 @@ def test_files_of_another_form_are_refused(root, tmp_path, name, text, message):
         evaluate(tmp_path / name, "toy", "bad", root=root)
 
 
+def test_arrays_of_other_names_are_listed(root, tmp_path):
+    np.savez(tmp_path / "s.npz", ids=np.array(["a"]), probs=SCORES)
+    with pytest.raises(DataError, match=r"s.npz holds 'ids', 'probs'; expected 'ids' and 'sco"):
+        evaluate(tmp_path / "s.npz", "toy", "bad", root=root)
+
+
 def test_wrong_width_is_refused(root, tmp_path):
     path = write_npz(tmp_path / "s.npz", scores=SCORES[:, :-1])
     with pytest.raises(DataError, match="5 classes; expected 6"):

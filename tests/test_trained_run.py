@@ -237,6 +237,8 @@ def test_predict_command_names_the_broken_file_and_does_the_rest(root, tmp_path)
     assert "v00.mp4" in done.stdout
     assert "text.mp4 cannot be read" in done.stderr
     assert "gone.mp4 cannot be read" in done.stderr
+    alone = call(root, "predict", tmp_path / "gone.mp4", "--run", "meid")
+    assert alone.exit_code == 1 and not alone.stdout  # no head of a table without a row
 
 
 def test_inspection_holds_what_the_picture_shows(root, meid):

@@ -1,15 +1,19 @@
 """Which frames are taken, and that every odd and broken file has its account."""
 
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import av
+import av.filter
 import numpy as np
 import pytest
+from PIL import Image
 
 from meid_bench.errors import DataError, SettingError
 from meid_bench.video import DECODERS, DecodedFrames, decode_video, decoder_version, frame_indices
-from tests.made_videos import FRAMES, Odd, picture, write_video
+from tests.made_videos import FRAMES, Odd, encoded, picture, write_video
 
 REAL = Path(__file__).parents[2] / "shared" / "data" / "videos"
 T = 8
@@ -109,6 +113,79 @@ def test_frames_stand_upright(zoo: dict[str, Odd]) -> None:
     _, upright = decode(zoo["sound.mp4"].path)
     _, rotated = decode(zoo["rotated.mp4"].path)
     assert np.array_equal(rotated[0], np.rot90(upright[0]))
+
+
+def deep_video(path: Path, pix_fmt: str, colorspace: int = 2, color_range: int = 0) -> Path:
+    """Twelve frames of ten bits, losslessly, tagged with a matrix and a range."""
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("libx264", rate=12, options={"qp": "0", "preset": "ultrafast"})
+        stream.width, stream.height, stream.pix_fmt = 64, 48, pix_fmt
+        context = stream.codec_context
+        context.time_base = Fraction(1, 12)
+        context.colorspace, context.color_range = colorspace, color_range
+        for packet in encoded(stream, 12, lambda number: number):
+            out.mux(packet)
+    return path
+
+
+# Numbers of H.273: matrix and range; Kr and Kb, and what Y and chroma span of ten bits.
+BT601, BT709 = (0.299, 0.114), (0.2126, 0.0722)
+LIMITED, FULL = (64, 876, 896), (0, 1023, 1023)
+TAGS = {(2, 0): (BT601, LIMITED), (1, 1): (BT709, LIMITED), (5, 2): (BT601, FULL)}
+
+
+@pytest.mark.parametrize("tags", TAGS)
+def test_ten_bits_become_the_colours_that_they_are_tagged_with(
+    tags: tuple[int, int], tmp_path: Path
+) -> None:
+    path = deep_video(tmp_path / "deep.mkv", "yuv444p10le", *tags)
+    (kr, kb), (black, span, chroma) = TAGS[tags]
+    decoded, kept = decode(path)
+    with av.open(str(path)) as file:
+        frames = list(file.decode(video=0))
+    for number, index in enumerate(decoded.distinct):
+        planes = [np.frombuffer(plane, "<u2") for plane in frames[index].planes]
+        y, u, v = (plane.reshape(48, -1)[:, :64].astype(float) for plane in planes)
+        y, u, v = (y - black) / span, (u - 512) / chroma, (v - 512) / chroma
+        red, blue = y + 2 * (1 - kr) * v, y + 2 * (1 - kb) * u
+        rgb = np.stack([red, (y - kr * red - kb * blue) / (1 - kr - kb), blue], axis=-1)
+        assert np.abs(kept[number] - np.clip(rgb, 0, 1) * 255).max() < 2.5
+
+
+@pytest.mark.parametrize("pix_fmt", ["yuv420p10le", "yuv422p10le"])
+def test_ten_bits_are_as_ffmpeg_converts_them(pix_fmt: str, tmp_path: Path) -> None:
+    """The bare converter puts chroma between samples: by up to 50 of 255 beside sharp edges."""
+    path = deep_video(tmp_path / "deep.mkv", pix_fmt)
+    decoded, kept = decode(path)
+    with av.open(str(path)) as file:
+        graph = av.filter.Graph()
+        parts = [graph.add_buffer(template=file.streams.video[0])]
+        parts += [graph.add("scale", "flags=bicubic"), graph.add("format", "rgb24")]
+        parts += [graph.add("buffersink")]
+        for one, other in pairwise(parts):
+            one.link_to(other)
+        graph.configure()
+        frames = []
+        for frame in file.decode(video=0):
+            graph.push(frame)
+            frames.append(graph.pull().to_ndarray())
+    for number, index in enumerate(decoded.distinct):
+        assert np.array_equal(kept[number], frames[index])
+
+
+@pytest.mark.parametrize("kind", ["png", "gif", "jpeg", "webp", "bmp"])
+def test_a_picture_that_is_named_as_a_video_is_refused(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "clip.mp4"
+    Image.fromarray(picture(0, (64, 48))).save(path, format=kind)
+    with pytest.raises(DataError, match=f"a still picture \\({kind}\\), no video"):
+        decode(path)
+
+
+def test_an_animation_is_a_video(tmp_path: Path) -> None:
+    frames = (picture(number, (64, 48))[..., 2] for number in range(6))
+    first, *others = map(Image.fromarray, frames)
+    first.save(tmp_path / "clip.mp4", format="gif", save_all=True, append_images=others)
+    assert decode(tmp_path / "clip.mp4")[0].num_frames == 6
 
 
 @pytest.mark.parametrize("decoder", OTHERS)

@@ -174,6 +174,11 @@ class ZipArchive(Archive):
         for info in infos:
             path, size, packed = info.filename, info.file_size, info.compress_size
             check_path(path, label)
+            if not 0 <= info.header_offset < self._zip.start_dir:
+                raise DataError(
+                    f"{label} is cut, or no zip file (member {path} would begin at byte "
+                    f"{info.header_offset}); remove it and fetch it again"
+                )
             # The upper half holds Unix's file mode, where the zip was made on Unix.
             check_kind(path, label, stat.S_IFMT(info.external_attr >> 16))
             check_size(path, label, size, packed)

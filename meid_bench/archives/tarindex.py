@@ -18,7 +18,7 @@ from meid_bench.building.spec import filename
 from meid_bench.errors import DataError
 from meid_bench.paths import write_text
 from meid_bench.progress import Progress
-from meid_bench.schema import decode
+from meid_bench.schema import decode, read_json
 
 # A walk waits for an answer before it knows where to ask next: several of them wait together.
 WALKS = 8
@@ -144,7 +144,7 @@ class _Walks:
 def _load(path: Path, version: Version) -> _Index | None:
     """The index kept of that version, or None."""
     with suppress(OSError, ValueError):
-        index = decode(_Index, json.loads(path.read_text(encoding="utf-8")))
+        index = decode(_Index, read_json(path))
         return index if index.version == version else None
     return None
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from meid_bench.errors import DataError
 from meid_bench.paths import benchmark_dir, write_text
-from meid_bench.schema import decode
+from meid_bench.schema import decode, read_json
 
 FILE = "manifest.json"
 SCHEMA = 1
@@ -91,7 +91,7 @@ def load_manifest(root: Path, name: str) -> BuildManifest | None:
     if not path.is_file():
         return None
     try:
-        data: Any = json.loads(path.read_text(encoding="utf-8"))
+        data: Any = read_json(path)
         return decode(BuildManifest, data)
     except ValueError as error:
         raise DataError(f"{path} is damaged ({error}); build {name} again") from error

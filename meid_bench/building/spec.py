@@ -1,6 +1,5 @@
 """Spec: one benchmark as its spec.json tells it: where the files are, how they split, the bins."""
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from meid_bench.errors import DataError, SettingError, unknown
 from meid_bench.extraction.videofolder import SUFFIXES
 from meid_bench.longtail import Bins, Statistics
 from meid_bench.paths import packaged_splits
-from meid_bench.schema import decode
+from meid_bench.schema import decode, read_json
 
 FILE = "spec.json"
 ID = "{id}"
@@ -227,7 +226,7 @@ def load_spec(folder: Path) -> Spec:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    data = json.loads(path.read_text(encoding="utf-8"))
+    data = read_json(path)
     if not isinstance(data, dict):
         raise ValueError("it must hold an object")
     return data

@@ -19,7 +19,7 @@ from meid_bench.download import download, verify
 from meid_bench.errors import DataError
 from meid_bench.extraction.videofolder import find_videos
 from meid_bench.paths import downloads_dir, videos_dir, write_text
-from meid_bench.schema import decode
+from meid_bench.schema import decode, read_json
 
 Mode = Literal["needed", "all", "none"]
 
@@ -192,7 +192,7 @@ class _Unpacked:
 
 def _unpacked(home: Path) -> _Unpacked | None:
     with suppress(OSError, ValueError):
-        return decode(_Unpacked, json.loads((home / VERSION).read_text(encoding="utf-8")))
+        return decode(_Unpacked, read_json(home / VERSION))
     return None
 
 

@@ -107,7 +107,8 @@ def predict(
             failed.append(str(error))
             continue
         rows += [{"video": str(file), "class": p.label, "score": p.score} for p in best]
-    click.echo(_text(rows, style))
+    if rows:
+        click.echo(_text(rows, style))
     if failed:
         raise click.ClickException("; ".join(failed))
 

@@ -1,6 +1,7 @@
 """`meid-bench run`: train a method on features, and record the result."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -128,6 +129,7 @@ def _run_one(
     from meid_bench.device import describe
     from meid_bench.ranks import joined_device
     from meid_bench.run import run
+    from meid_bench.running.batchrun import kept_sentence
     from meid_bench.running.request import plan
     from meid_bench.training.curves import curve_log
 
@@ -139,7 +141,10 @@ def _run_one(
         else:
             title = planned.benchmark.title
             say(f"{title}: {request.method} with {request.aggregator} on {describe(chosen)}")
-        with curve_log(planned, tensorboard and first, first) as log:
+        with (
+            _stopping(lambda: kept_sentence(planned)),
+            curve_log(planned, tensorboard and first, first) as log,
+        ):
             result = run(planned, chosen, log, execution, say)
     if first:
         _print_result(planned, result)
@@ -166,14 +171,27 @@ def _run_several(
         devices = [device_of_rank(devices, named, ranks.local)]
         execution = replace(execution, neighbours=ranks.local_size)
     click.echo(f"{len(requests)} runs on {', '.join(map(describe, devices))}")
-    outcomes = run_on_devices(
-        requests, root, devices, execution, click.echo, tensorboard, ranks.size == 1
-    )
+    kept = "finished runs are kept, and the one in progress to its last checkpoint"
+    with _stopping(lambda: kept):
+        outcomes = run_on_devices(
+            requests, root, devices, execution, click.echo, tensorboard, ranks.size == 1
+        )
     failed = failures(outcomes)
     if failed:
         raise click.ClickException(failed_sentence(failed, len(requests)))
     if requests:
         click.echo(f"Next: meid-bench leaderboard --dataset {requests[0].dataset}")
+
+
+@contextmanager
+def _stopping(kept: Callable[[], str]) -> Iterator[None]:
+    """Say what Ctrl-C leaves."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise click.ClickException(
+            f"Stopped; {kept()}; the same command goes on from there"
+        ) from None
 
 
 def _print_result(planned: "Plan", result: "Result") -> None:

@@ -12,6 +12,7 @@ import av
 import av.error
 import av.logging
 import numpy as np
+from av.filter import Graph
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
@@ -23,6 +24,8 @@ CUT_SECONDS, CUT_SHARE = 0.5, 0.1
 # With temporal layers, frames that are no reference in their layer are one in the next.
 LAYERED_CODECS = {"hevc", "vvc"}
 PASSES = 3
+# Of containers that hold pictures and short animations alike, those whose first brand is a picture.
+PICTURES = {"gif", "apng", "image2", "avif", "heic", "heix", "heim", "heis", "mif1", "miaf"}
 
 
 class _UnsafeSkipError(Exception):
@@ -94,6 +97,8 @@ class _Scan:
             if corrupt:
                 raise DataError("the file is cut off: its last packet is incomplete")
             _refuse_cut(stream, end)
+            if len(shown) == 1:
+                _refuse_picture(container)
             layered = stream.codec_context.name in LAYERED_CODECS
         known = sorted(pts for pts in shown if pts is not None)
         reliable = len(set(known)) == len(shown) and bool(shown) and sound and not layered
@@ -109,6 +114,13 @@ def _packets(container: Any, stream: Any) -> Iterator[Any]:
                 yield packet
     except (av.error.FFmpegError, OSError) as error:
         raise DataError(f"the file is cut off or damaged ({_reason(error)})") from error
+
+
+def _refuse_picture(container: Any) -> None:
+    """Refuse a picture of one frame that has a video's name."""
+    for kind in (container.format.name, container.metadata.get("major_brand", "")):
+        if kind in PICTURES or kind.endswith("_pipe"):
+            raise DataError(f"a still picture ({kind.removesuffix('_pipe')}), no video")
 
 
 def _refuse_cut(stream: Any, end: int) -> None:
@@ -128,17 +140,46 @@ def _refuse_cut(stream: Any, end: int) -> None:
 
 
 class _Frames:
-    """Turns decoded frames into upright RGB arrays, with one converter for all of them."""
+    """Turns decoded frames into upright RGB arrays, with one converter for all of them.
+
+    Frames of more than 8 bits take the way that they take in the program `ffmpeg`, through its
+    filter: that knows where a frame's chroma samples lie. For 8 bits the bare converter gives the
+    same numbers.
+    """
 
     def __init__(self) -> None:
         self._reformatter = VideoReformatter()
+        self._graph: Graph | None = None
+        self._graph_of: dict[str, str] = {}
 
     def rgb(self, frame: Any) -> NDArray[np.uint8]:
         """One frame, (H, W, 3) uint8, rotated as its metadata demand."""
-        converted = self._reformatter.reformat(frame, format="rgb24", threads=1)
+        if frame.format.components[0].bits > 8:
+            converted = self._filtered(frame)
+        else:
+            converted = self._reformatter.reformat(frame, format="rgb24", threads=1)
         pixels: NDArray[Any] = converted.to_ndarray()
         # FFmpeg's angle is counter-clockwise, as numpy's is.
         return np.rot90(pixels, round(frame.rotation / 90))
+
+    def _filtered(self, frame: Any) -> Any:
+        kind = {
+            "video_size": f"{frame.width}x{frame.height}",
+            "pix_fmt": frame.format.name,
+            "colorspace": str(int(frame.colorspace)),
+            "range": str(int(frame.color_range)),
+            "time_base": "1/1000",
+        }
+        if self._graph is None or kind != self._graph_of:
+            self._graph, self._graph_of = Graph(), kind
+            self._graph.threads = 1
+            parts = [self._graph.add("buffer", **kind)]
+            parts += [self._graph.add("format", "rgb24"), self._graph.add("buffersink")]
+            parts[0].link_to(parts[1])
+            parts[1].link_to(parts[2])
+            self._graph.configure()
+        self._graph.push(frame)
+        return self._graph.pull()
 
 
 def _decode_needed(path: Path, timestamps: list[int], wanted: int, keep: Keep) -> DecodedFrames:

@@ -9,6 +9,7 @@ from meid_bench.errors import MeidBenchError, SettingError
 from meid_bench.plugins import registered
 from meid_bench.results import Result
 from meid_bench.running.request import Plan, Request, plan
+from meid_bench.training.checkpoint import checkpoint_of
 
 ALL = "all"
 Say = Callable[[str], None]
@@ -84,6 +85,15 @@ def failed_sentence(failed: Sequence[Outcome], total: int) -> str:
     """Which of `total` runs failed, a sentence."""
     names = ", ".join(outcome.request.shown for outcome in failed)
     return f"{len(failed)} of {total} runs failed: {names}; the others are kept"
+
+
+def kept_sentence(planned: Plan) -> str:
+    """What there is of a run that was stopped."""
+    if planned.grid:
+        return "finished learning rates are kept, and the one in progress to its last checkpoint"
+    progress = checkpoint_of(planned.folder).progress()
+    done = 0 if progress is None else len(progress.curve)
+    return f"{done} of {planned.epochs} epochs are kept in {planned.folder}"
 
 
 def attempt(request: Request, root: Path, start: Callable[[Plan], Result]) -> Outcome:

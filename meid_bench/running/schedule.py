@@ -2,6 +2,7 @@
 
 import multiprocessing
 import re
+import signal
 from collections.abc import Sequence
 from dataclasses import replace
 from multiprocessing.connection import Connection, wait
@@ -144,6 +145,7 @@ def _work(
     execution: Execution,
     tensorboard: bool,
 ) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the main process ends this
     if device == "cpu":
         torch.set_num_threads(max(1, cores() // execution.neighbours))
 

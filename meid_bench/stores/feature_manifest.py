@@ -11,6 +11,7 @@ from typing import Any
 from meid_bench.benchmark import Benchmark
 from meid_bench.errors import DataError
 from meid_bench.paths import write_text
+from meid_bench.schema import decode, read_json
 
 FILE = "manifest.json"
 SCHEMA = 1
@@ -50,6 +51,23 @@ class Recipe:
         """SHA-256 of the recipe as JSON with sorted keys, hexadecimal."""
         text = json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class _Manifest:
+    """The keys of a manifest.json; see `feature_manifest`."""
+
+    schema: int
+    benchmark: str
+    benchmark_fingerprint: str
+    fingerprint: str
+    recipe: Recipe
+    weights: str
+    untrained: bool
+    imported: bool
+    listed: int
+    ids_sha256: str
+    provenance: Mapping[str, Any]
 
 
 def feature_manifest(
@@ -117,17 +135,17 @@ def load_manifest(folder: Path) -> dict[str, Any]:
             f"{folder} is no feature store: it has no {FILE}; `meid-bench extract` makes one"
         )
     try:
-        manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        missing = {"schema", "benchmark_fingerprint", "fingerprint", "recipe"} - set(manifest)
-        if missing:
-            raise ValueError(f"no {', '.join(sorted(missing))}")
-        recipe = Recipe(**manifest["recipe"])
-        if not manifest["imported"] and recipe.fingerprint != manifest["fingerprint"]:
-            raise ValueError("its recipe does not give its fingerprint")
-    except (ValueError, KeyError, TypeError) as error:
+        manifest: dict[str, Any] = read_json(path)
+        if manifest.get("schema") == SCHEMA:
+            recipe = decode(_Manifest, manifest).recipe
+            if not manifest["imported"] and recipe.fingerprint != manifest["fingerprint"]:
+                raise ValueError("its recipe does not give its fingerprint")
+    except (ValueError, AttributeError) as error:
         raise DataError(
             f"{path} is damaged ({error}); move {folder} away and extract again"
         ) from error
-    if manifest["schema"] != SCHEMA:
-        raise DataError(f"{path} has schema {manifest['schema']!r}, this version reads {SCHEMA}")
+    if manifest.get("schema") != SCHEMA:
+        raise DataError(
+            f"{path} has schema {manifest.get('schema')!r}, this version reads {SCHEMA}"
+        )
     return manifest

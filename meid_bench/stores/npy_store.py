@@ -124,8 +124,8 @@ def open_npy(path: Path) -> tuple[NDArray[Any] | None, str]:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError:
         return None, "there is no file"
-    except (OSError, ValueError, EOFError) as error:
-        return None, f"is no .npy file of numbers ({error})"
+    except Exception as error:  # numpy reads a header as Python, and raises whatever that does
+        return None, f"is no .npy file of numbers ({' '.join(str(error).split())})"
     if not isinstance(array, np.ndarray):  # np.load also opens a .npz, whatever its name
         array.close()
         return None, "is an .npz, not an .npy"

@@ -17,7 +17,7 @@ from meid_bench.errors import DataError
 from meid_bench.method import Method, Task
 from meid_bench.paths import atomic, write_text
 from meid_bench.plugins import find_method, find_network
-from meid_bench.schema import decode
+from meid_bench.schema import decode, read_json
 
 WEIGHTS = "model.safetensors"
 MODEL = "model.json"
@@ -81,7 +81,7 @@ def load_model(folder: Path, device: torch.device) -> tuple[Model, Method]:
     """
     path = folder / MODEL
     try:
-        model = decode(Model, json.loads(path.read_text(encoding="utf-8")))
+        model = decode(Model, read_json(path))
         state = load_file(folder / WEIGHTS, device=str(device))
     except FileNotFoundError as error:
         raise DataError(f"{error.filename or folder / WEIGHTS} is missing; run it again") from error
