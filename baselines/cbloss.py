@@ -43,7 +43,9 @@ class CBLoss(AggregatorMethod):
         (ops/losses.py at 1732d5c).
 
     Differs:
-        A class without training videos counts as having one; that code divides by zero.
+        As VideoLT has it, a class's weight goes to its column of the loss; Cui et al. weigh all of
+        a sample's loss by the weight of its one label, which a video with many does not have. A
+        class without training videos counts as having one; VideoLT's code divides by zero.
     """
 
     Config: ClassVar[type[MethodConfig]] = CBLossConfig

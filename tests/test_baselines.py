@@ -20,9 +20,9 @@ from meid_bench.config import changed
 from meid_bench.errors import SettingError
 from meid_bench.losses import effective_number_weights
 from meid_bench.method import Batch, Method, Stage
-from tests.toy import TASK, toy_examples
+from tests.toy import FRAMES, TASK, toy_examples
 
-MAKE = aggregator_maker("nonlinear", NonlinearConfig(dropout=0.0))
+MAKE = aggregator_maker("nonlinear", NonlinearConfig(dropout=0.0), FRAMES)
 STAGE = Stage("train", 100, 1e-3)
 
 
