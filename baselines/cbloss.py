@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import torch.nn.functional as F
 from torch import Tensor
 
+from baselines.presets import AUTHORS
 from meid_bench.losses import effective_number_weights
 from meid_bench.method import (
     AggregatorMethod,
@@ -49,7 +50,10 @@ class CBLoss(AggregatorMethod):
     """
 
     Config: ClassVar[type[MethodConfig]] = CBLossConfig
-    presets = {"videolt": {"lr": 1e-4}}  # noqa: RUF012
+    presets = {  # noqa: RUF012
+        "videolt": {"lr": 1e-4},
+        "authors": AUTHORS,
+    }
     config: CBLossConfig
 
     def __init__(self, task: Task, config: Any, make_aggregator: MakeAggregator) -> None:

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from baselines.presets import AUTHORS
 from meid_bench.frame_draws import MeanOver, pairs, stack_frames
 from meid_bench.losses import focal_loss
 from meid_bench.method import (
@@ -60,7 +61,10 @@ class FrameStack(AggregatorMethod):
     """
 
     Config: ClassVar[type[MethodConfig]] = FrameStackConfig
-    presets = {"videolt": {"mean_over": "classes", "lr": 1e-4}}  # noqa: RUF012
+    presets = {  # noqa: RUF012
+        "videolt": {"mean_over": "classes", "lr": 1e-4},
+        "authors": AUTHORS | {"mean_over": "classes"},
+    }
     config: FrameStackConfig
 
     def __init__(self, task: Task, config: Any, make_aggregator: MakeAggregator) -> None:
