@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import torch.nn.functional as F
 from torch import Tensor
 
+from baselines.presets import AUTHORS
 from meid_bench.losses import effective_number_weights
 from meid_bench.method import (
     AggregatorMethod,
@@ -43,11 +44,16 @@ class CBLoss(AggregatorMethod):
         (ops/losses.py at 1732d5c).
 
     Differs:
-        A class without training videos counts as having one; that code divides by zero.
+        As VideoLT has it, a class's weight goes to its column of the loss; Cui et al. weigh all of
+        a sample's loss by the weight of its one label, which a video with many does not have. A
+        class without training videos counts as having one; VideoLT's code divides by zero.
     """
 
     Config: ClassVar[type[MethodConfig]] = CBLossConfig
-    presets = {"videolt": {"lr": 1e-4}}  # noqa: RUF012
+    presets = {  # noqa: RUF012
+        "videolt": {"lr": 1e-4},
+        "authors": AUTHORS,
+    }
     config: CBLossConfig
 
     def __init__(self, task: Task, config: Any, make_aggregator: MakeAggregator) -> None:

@@ -5,7 +5,8 @@ from typing import ClassVar, Literal
 
 from torch import Tensor
 
-from meid_bench.losses import focal_loss, picked_mask, reduced
+from baselines.presets import AUTHORS
+from meid_bench.losses import focal_loss, picked_mask, reduced, unmasked_classes
 from meid_bench.method import AggregatorMethod, Batch, MethodConfig, Sampler, Stage
 
 
@@ -16,11 +17,12 @@ class CBSConfig(MethodConfig):
     Attributes:
         mask_other_positives: Leave out the loss of a video's positives other than the class for
             which it was drawn.
-        reduction: Mean over classes, or their sum.
+        reduction: Mean over classes, their sum, or the mean times the number of classes that the
+            mask would leave ("unmasked").
     """
 
     mask_other_positives: bool = False
-    reduction: Literal["mean", "sum"] = "mean"
+    reduction: Literal["mean", "sum", "unmasked"] = "mean"
 
 
 class CBS(AggregatorMethod):
@@ -34,12 +36,15 @@ class CBS(AggregatorMethod):
     Differs:
         That code masks the other positives and sums the loss over classes (preset "videolt").
         With 6.9 labels a video the mask drops most positives, and the sum makes every step about
-        C times larger, so that the gradient clip decides its size: neither holds by default.
+        C times larger, so that the gradient clip decides its size: neither holds by default. In
+        MEID's authors' code the mask comes after the mean: it drops nothing, and leaves a factor
+        near C (preset "authors").
     """
 
     Config: ClassVar[type[MethodConfig]] = CBSConfig
     presets = {  # noqa: RUF012
-        "videolt": {"mask_other_positives": True, "reduction": "sum", "lr": 1e-4}
+        "videolt": {"mask_other_positives": True, "reduction": "sum", "lr": 1e-4},
+        "authors": AUTHORS | {"reduction": "unmasked"},
     }
     sampler: ClassVar[Sampler] = "class_balanced"
     config: CBSConfig
@@ -49,4 +54,6 @@ class CBS(AggregatorMethod):
         values = focal_loss(self(batch.features), batch.labels, 0)
         if self.config.mask_other_positives and batch.picked is not None:
             values = values * picked_mask(batch.labels, batch.picked)
+        if self.config.reduction == "unmasked":
+            return values.mean() * unmasked_classes(batch.gather(batch.labels))
         return reduced(values, self.config.reduction)

@@ -1,11 +1,13 @@
 """FrameStack: stack frames of two videos, more from the one whose classes are learnt less."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
+from baselines.presets import AUTHORS
+from meid_bench.frame_draws import MeanOver, pairs, stack_frames
 from meid_bench.losses import focal_loss
 from meid_bench.method import (
     AggregatorMethod,
@@ -17,8 +19,6 @@ from meid_bench.method import (
     in_epochs,
     require,
 )
-
-MeanOver = Literal["positives", "classes"]
 
 
 @dataclass(frozen=True)
@@ -55,13 +55,16 @@ class FrameStack(AggregatorMethod):
 
     Differs:
         A video's AP is the mean over its positives; that code's mean over all classes makes the
-        share follow the number of labels (preset "videolt"). The AP is measured in eval mode,
-        before the step, as the runner does for every method; that code measures it after, with
-        dropout on.
+        share follow the number of labels (preset "videolt"). The AP is measured in eval mode, as
+        the runner does for every method; that code measures it with dropout on. Both do so before
+        the step.
     """
 
     Config: ClassVar[type[MethodConfig]] = FrameStackConfig
-    presets = {"videolt": {"mean_over": "classes", "lr": 1e-4}}  # noqa: RUF012
+    presets = {  # noqa: RUF012
+        "videolt": {"mean_over": "classes", "lr": 1e-4},
+        "authors": AUTHORS | {"mean_over": "classes"},
+    }
     config: FrameStackConfig
 
     def __init__(self, task: Task, config: Any, make_aggregator: MakeAggregator) -> None:
@@ -73,13 +76,8 @@ class FrameStack(AggregatorMethod):
         """Focal loss of stacked and unstacked videos, mean over videos and classes."""
         features, labels = batch.features, batch.labels
         if epoch > self.config.warm_epoch:
-            stacked = int(self.config.ratio * batch.whole)
-            partner = batch.shuffled(stacked)
-            share = partner_share(
-                mean_ap(labels, self.running_ap, self.config.mean_over),
-                mean_ap(partner.labels, self.running_ap, self.config.mean_over),
-            )
-            share = share * (batch.places() < stacked)
+            config = self.config
+            partner, share = pairs(batch, self.running_ap, config.ratio, config.mean_over)
             features = stack_frames(features, partner.features, share)
             labels = torch.lerp(labels, partner.labels, share.unsqueeze(1))
         return focal_loss(self(features), labels, self.config.gamma).mean()
@@ -87,42 +85,3 @@ class FrameStack(AggregatorMethod):
     def end_epoch(self, stage: Stage, epoch: int, train_ap: Tensor) -> None:
         """Keep the epoch's AP for the next; a class without positives counts as 0."""
         self.running_ap.copy_(train_ap.nan_to_num(0.0))
-
-
-def mean_ap(labels: Tensor, ap: Tensor, over: MeanOver) -> Tensor:
-    """Each video's running AP, (B,), from labels (B, C) and APs (C,)."""
-    found = (labels * ap).sum(1)  # no matrix product: autocast would make it bfloat16
-    return found / (labels.sum(1).clamp_min(1) if over == "positives" else labels.shape[1])
-
-
-def partner_share(own: Tensor, partner: Tensor) -> Tensor:
-    """The partner's share of the frames, (B,): own AP over the sum; 1/2 where nothing is learnt."""
-    total = own + partner
-    return torch.where(total < 1e-5, 0.5, own / total.clamp_min(1e-5))
-
-
-def stack_frames(own: Tensor, partner: Tensor, share: Tensor) -> Tensor:
-    """Of each pair first the partner's frames, then its own, each part spread over its video.
-
-        own      a0 a1 a2 a3 a4 a5      share 0.4: int(0.4 * 6) = 2 of the partner, 4 own
-        partner  b0 b1 b2 b3 b4 b5
-        result   b0 b5 a0 a1 a3 a5
-
-    Args:
-        own: (B, T, D).
-        partner: (B, T, D).
-        share: The partner's, (B,) in [0, 1].
-
-    Returns:
-        (B, T, D).
-    """
-    frames, width = own.shape[1:]
-    place = torch.arange(frames, device=own.device).expand(len(own), frames)
-    others = (share * frames).long().unsqueeze(1)
-    is_other = place < others
-    count = torch.where(is_other, others, frames - others)
-    within = torch.where(is_other, place, place - others)
-    # Whole numbers: the floor of linspace(0, T - 1, count), and 0 where there is one frame.
-    index = within * (frames - 1) // (count - 1).clamp_min(1)
-    index = index.unsqueeze(-1).expand(-1, -1, width)
-    return torch.where(is_other.unsqueeze(-1), partner.gather(1, index), own.gather(1, index))

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from baselines.presets import AUTHORS
 from meid_bench.losses import effective_number_weights
 from meid_bench.method import (
     AggregatorMethod,
@@ -68,7 +69,10 @@ class LDAM(AggregatorMethod):
     """
 
     Config: ClassVar[type[MethodConfig]] = LDAMConfig
-    presets = {"videolt": {"margin": "summed", "lr": 1e-4}}  # noqa: RUF012
+    presets = {  # noqa: RUF012
+        "videolt": {"margin": "summed", "lr": 1e-4},
+        "authors": AUTHORS | {"margin": "summed"},
+    }
     config: LDAMConfig
 
     def __init__(self, task: Task, config: Any, make_aggregator: MakeAggregator) -> None:

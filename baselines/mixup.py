@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from baselines.presets import AUTHORS
 from meid_bench.method import AggregatorMethod, Batch, Stage
 
 
@@ -15,7 +16,10 @@ class Mixup(AggregatorMethod):
         mixup (ops/Augment.py and base_main.py at 1732d5c).
     """
 
-    presets = {"videolt": {"lr": 1e-4}}  # noqa: RUF012
+    presets = {  # noqa: RUF012
+        "videolt": {"lr": 1e-4},
+        "authors": AUTHORS,
+    }
 
     def loss(self, batch: Batch, stage: Stage, epoch: int) -> Tensor:
         """Binary cross-entropy of the mixed videos against the mixed labels."""

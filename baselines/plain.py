@@ -5,6 +5,7 @@ from typing import ClassVar, Literal
 
 from torch import Tensor
 
+from baselines.presets import AUTHORS
 from meid_bench.losses import focal_loss
 from meid_bench.method import AggregatorMethod, Batch, MethodConfig, Stage, require
 
@@ -34,7 +35,10 @@ class Plain(AggregatorMethod):
     """
 
     Config: ClassVar[type[MethodConfig]] = PlainConfig
-    presets = {"videolt": {"lr": 1e-4}}  # noqa: RUF012
+    presets = {  # noqa: RUF012
+        "videolt": {"lr": 1e-4},
+        "authors": AUTHORS,
+    }
     config: PlainConfig
 
     def loss(self, batch: Batch, stage: Stage, epoch: int) -> Tensor:

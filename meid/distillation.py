@@ -4,10 +4,12 @@ from collections.abc import Sequence
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 NeckKind = Literal["full", "group"]
 VarianceOver = Literal["batch", "classes"]
+Distance = Literal["rms", "norm", "unit"]
 
 
 class Necks(nn.Module):
@@ -44,13 +46,17 @@ class Necks(nn.Module):
         return self.head(logits[:, self.head_index]), self.tail(logits[:, self.tail_index])
 
 
-def distillation_loss(head: Tensor, tail: Tensor, over: VarianceOver = "batch") -> Tensor:
+def distillation_loss(
+    head: Tensor, tail: Tensor, over: VarianceOver = "batch", distance: Distance = "rms"
+) -> Tensor:
     """Distance between the variances of two embeddings, a scalar.
 
     Args:
         head: M_head, (B, C).
         tail: M_tail, (B, C).
         over: "batch", a variance per dimension over videos; "classes", one per video.
+        distance: "norm", of the difference as printed; "unit", the same with every embedding
+            scaled to length 1 first; "rms", the norm over the root of the number of variances.
 
     Reference: MEID (AAAI 2023), eq. 7.
 
@@ -58,6 +64,9 @@ def distillation_loss(head: Tensor, tail: Tensor, over: VarianceOver = "batch") 
         The variance is biased, since that of a single video is then 0 and not NaN, and the norm
         has an epsilon under its root, whose slope at 0 is infinite.
     """
+    head, tail = head.float(), tail.float()
+    if distance == "unit":
+        head, tail = F.normalize(head), F.normalize(tail)
     dim = 0 if over == "batch" else 1
-    difference = head.float().var(dim, correction=0) - tail.float().var(dim, correction=0)
-    return (difference.square().sum() + 1e-12).sqrt()
+    squares = (head.var(dim, correction=0) - tail.var(dim, correction=0)).square()
+    return ((squares.mean() if distance == "rms" else squares.sum()) + 1e-12).sqrt()

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from meid_bench.aggregators import per_frame
+from meid_bench.layers import per_frame
 from meid_bench.method import MakeAggregator
 
 AttentionKind = Literal["scaled_softmax", "sigmoid", "softmax", "none"]

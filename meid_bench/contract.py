@@ -70,7 +70,7 @@ class Subject:
         config = find_aggregator(self.aggregator).Config()
         if self.aggregator != "nonlinear":  # the sizes of real features would take minutes here
             config = changed(config, {"clusters": 4, "hidden": 16})
-        make = aggregator_maker(self.aggregator, config)
+        make = aggregator_maker(self.aggregator, config, TASK.frames)
         return self.kind(TASK, changed(self.kind.Config(), settings), make)
 
     def stages(self) -> Iterator[tuple[Method, Stage, Batch]]:

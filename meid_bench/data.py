@@ -11,6 +11,7 @@ from torch import Tensor
 from meid_bench.benchmark import Benchmark
 from meid_bench.errors import DataError
 from meid_bench.features import FeatureSource
+from meid_bench.frame_draws import with_replacement
 from meid_bench.method import Batch
 from meid_bench.training.readahead import read_ahead
 
@@ -162,7 +163,7 @@ class FrameRule:
     """Which frames of a video a training step sees, always in order.
 
     Attributes:
-        count: How many; None for all.
+        count: How many; None for as many as there are.
         with_replacement: Whether a frame may come more than once.
     """
 
@@ -173,19 +174,16 @@ class FrameRule:
 def draw_frames(batch: Batch, rule: FrameRule) -> Tensor:
     """The frames of each video that a step sees: (B, T, D) -> (B, count, D).
 
-    Reference:
-        With replacement: VideoLT's random_sample (ops/feature_loader.py at 1732d5c). A frame that
-        comes twice in a row has a difference of zero, which is why the default is without.
+    A frame that comes twice in a row has a difference of zero, which is why the default is without
+    replacement.
     """
-    videos, frames, width = batch.features.shape
+    frames, width = batch.features.shape[1:]
+    if rule.with_replacement:
+        return with_replacement(batch.features, batch, rule.count or frames)
     if rule.count is None or rule.count >= frames:
         return batch.features
-    keys = batch.uniform(frames)
-    if rule.with_replacement:
-        chosen = (keys[:, : rule.count] * frames).long().clamp_max(frames - 1)
-    else:
-        chosen = keys.topk(rule.count, dim=1).indices
-    index = chosen.sort(dim=1).values.unsqueeze(-1).expand(videos, -1, width)
+    chosen = batch.uniform(frames).topk(rule.count, dim=1).indices
+    index = chosen.sort(dim=1).values.unsqueeze(-1).expand(-1, -1, width)
     return batch.features.gather(1, index)
 
 

@@ -62,6 +62,20 @@ def picked_mask(labels: Tensor, picked: Tensor) -> Tensor:
         labels: (B, C) of 0 and 1.
         picked: (B,) int64, the class drawn for each video.
 
-    Reference: VideoLT's ResamplingDataset_Mask (dataset/ at 1732d5c).
+    Reference: VideoLT's ResamplingDataset_Mask (ops/feature_loader.py at 1732d5c).
     """
     return (1 - labels).scatter(1, picked.unsqueeze(1), 1.0)
+
+
+def unmasked_classes(labels: Tensor) -> Tensor:
+    """How many classes `picked_mask` leaves of a video, whichever was drawn; the mean over videos.
+
+    Args:
+        labels: (B, C) of 0 and 1, at least one a video.
+
+    Reference:
+        MEID's authors' rs_train (dy_main_ddp_diff.py, base_main_ddp.py of github.com/abcdvzz/MEID
+        at be39ade) multiplies the mask onto a loss that is a mean already: all that is left of it
+        is this factor.
+    """
+    return labels.shape[1] + 1 - labels.sum(1).mean()

@@ -27,11 +27,13 @@ class Task:
         width: D, numbers per frame.
         counts: Training videos per class, C of them.
         groups: "head", "medium" and "tail" to class indices.
+        frames: T, frames of a video.
     """
 
     width: int
     counts: tuple[int, ...]
     groups: Mapping[str, tuple[int, ...]]
+    frames: int
 
     @property
     def classes(self) -> int:
@@ -162,6 +164,14 @@ class MethodConfig:
         ascending = all(a < b for a, b in zip(self.milestones, self.milestones[1:], strict=False))
         require(ascending, "milestones", self.milestones, "in ascending order")
 
+    def idle(self, task: Task) -> Mapping[str, str]:
+        """Settings that this configuration does not use on a task, each with the reason.
+
+        The reason follows "because". Such a setting is refused where the user gives it, and a
+        record leaves it out.
+        """
+        return {}
+
 
 def require(holds: bool, name: str, value: object, expected: str) -> None:
     """Refuse a setting that is out of range.
@@ -197,14 +207,19 @@ class Method(nn.Module):
 
     Attributes:
         Config: A frozen dataclass extending MethodConfig; its defaults are the source's values.
-        presets: Preset name -> settings that it changes.
+        presets: Preset name -> settings that it changes, as in `--set`: its own, the runner's,
+            and the aggregator's ("aggregator.<name>", left out where the chosen one has none of
+            that name). "default" holds where no preset is named: for settings that are not in
+            Config. {"method": NAME} leads to another method.
         alarms: Diagnostic name -> when to warn.
+        all_frames: Whether the network needs all T frames in training too.
     """
 
     Config: ClassVar[type[MethodConfig]] = MethodConfig
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     alarms: ClassVar[Mapping[str, Alarm]] = {}
     sampler: ClassVar[Sampler] = "uniform"
+    all_frames: ClassVar[bool] = False
 
     def __init__(self, task: Task, config: Any, make_aggregator: MakeAggregator) -> None:
         super().__init__()

@@ -29,9 +29,10 @@ class EpochSampler:
     proportion to the square root of its count instead.
 
     Reference: Kang et al. (ICLR 2020), eq. 1 with q = 1, 0 and 1/2; for videos with many labels,
-    VideoLT's ResamplingDataset (dataset/ at 1732d5c).
+    and for the length of an epoch, VideoLT's ResamplingDataset_Mask (ops/feature_loader.py at
+    1732d5c).
 
-    Differs: an epoch has as many draws as there are training videos.
+    Differs: a class without videos is never drawn; that code fails on it with a KeyError.
     """
 
     def __init__(self, labels: NDArray[np.uint8], sampler: Sampler) -> None:

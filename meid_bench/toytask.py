@@ -10,6 +10,7 @@ TASK = Task(
     width=WIDTH,
     counts=(40, 30, 18, 12, 6, 4),
     groups={"head": (0, 1), "medium": (2, 3), "tail": (4, 5)},
+    frames=FRAMES,
 )
 
 

@@ -25,4 +25,5 @@ def toy_method(
         config = changed(config, SMALL)
     if dropout is not None and hasattr(config, "dropout"):
         config = changed(config, {"dropout": dropout})
-    return kind(TASK, changed(kind.Config(), settings), aggregator_maker(aggregator, config))
+    make = aggregator_maker(aggregator, config, TASK.frames)
+    return kind(TASK, changed(kind.Config(), settings), make)

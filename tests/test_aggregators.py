@@ -11,23 +11,22 @@ from meid_bench.aggregators import (
     AGGREGATORS,
     NetVLAD,
     NetVLADConfig,
-    NeXtVLAD,
-    NeXtVLADConfig,
     Nonlinear,
     NonlinearConfig,
     aggregator_maker,
 )
 from meid_bench.config import changed
 from meid_bench.errors import SettingError
+from meid_bench.nextvlad import NeXtVLAD, NeXtVLADConfig
 
-D, O = 16, 5  # noqa: E741
+T, D, O = 9, 16, 5  # noqa: E741
 SMALL = {"netvlad": {"clusters": 4, "hidden": 12}, "nextvlad": {"clusters": 4, "hidden": 24}}
 
 
 def make(name: str, width_in: int = D, width_out: int = O, **settings: Any) -> nn.Module:
     torch.manual_seed(0)
     config = changed(AGGREGATORS[name].Config(), SMALL.get(name, {}) | settings)
-    return aggregator_maker(name, config)(width_in, width_out)
+    return aggregator_maker(name, config, T)(width_in, width_out)
 
 
 def frames(videos: int = 3, count: int = 9) -> Tensor:
@@ -72,8 +71,8 @@ def test_parameter_counts_are_those_of_the_docstrings(d: int, o: int) -> None:
 
 def test_nextvlad_at_real_width_has_about_45_million_parameters() -> None:
     with torch.device("meta"):
-        module = aggregator_maker("nextvlad", NeXtVLADConfig())(2048, 157)
-        large = aggregator_maker("nextvlad", NeXtVLADConfig(clusters=128, hidden=2048))(2048, 157)
+        module = aggregator_maker("nextvlad", NeXtVLADConfig(), T)(2048, 157)
+        large = NeXtVLAD(2048, 157, NeXtVLADConfig(clusters=128, hidden=2048))
     assert round(parameters(module) / 1e6) == 45
     assert round(parameters(large) / 1e6) == 148
 
@@ -156,4 +155,4 @@ def test_groups_must_divide_the_width() -> None:
 
 def test_an_unknown_aggregator_is_refused() -> None:
     with pytest.raises(SettingError, match="did you mean 'nextvlad'"):
-        aggregator_maker("nextvald", NeXtVLADConfig())
+        aggregator_maker("nextvald", NeXtVLADConfig(), T)

@@ -11,6 +11,7 @@ from torch import Tensor
 from baselines.cbloss import CBLoss
 from baselines.cbs import CBS
 from baselines.eql import EQL, equalization_weights
+from baselines.framestack import FrameStack
 from baselines.ldam import LDAM, class_margins, lower_positives
 from baselines.mixup import Mixup, mixed
 from baselines.plain import Plain
@@ -20,9 +21,10 @@ from meid_bench.config import changed
 from meid_bench.errors import SettingError
 from meid_bench.losses import effective_number_weights
 from meid_bench.method import Batch, Method, Stage
-from tests.toy import TASK, toy_examples
+from meid_bench.running.presets import preset_settings
+from tests.toy import FRAMES, TASK, toy_examples
 
-MAKE = aggregator_maker("nonlinear", NonlinearConfig(dropout=0.0))
+MAKE = aggregator_maker("nonlinear", NonlinearConfig(dropout=0.0), FRAMES)
 STAGE = Stage("train", 100, 1e-3)
 
 
@@ -142,6 +144,40 @@ def test_cbs_masks_and_sums_where_the_preset_says_so() -> None:
     one_hot = np.eye(6)[some.picked.numpy()]
     expected = (values * (1 - (y - one_hot))).sum(1).mean()
     assert preset.loss(some, STAGE, 0).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_cbs_as_meids_authors_ran_it_multiplies_the_mean_by_what_the_mask_leaves() -> None:
+    """Their mask comes after the mean: no positive is dropped, whichever class was drawn."""
+    some = batch(picked=True)
+    assert some.picked is not None
+    method = build(CBS, reduction="unmasked")
+    values = cross_entropy(logits_of(method, some.features), some.labels)
+    mask = 1 - (some.labels.numpy() - np.eye(6)[some.picked.numpy()])
+    expected = (values.mean() * mask).sum(1).mean()  # their two lines
+    assert method.loss(some, STAGE, 0).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_eqls_tail_is_the_benchmarks_or_up_to_a_count() -> None:
+    assert build(EQL).is_tail.tolist() == [0, 0, 0, 0, 1, 1]
+    assert build(EQL, tail_max=18).is_tail.tolist() == [0, 0, 1, 1, 1, 1]
+
+
+@pytest.mark.parametrize("kind", [Plain, LDAM, EQL, CBLoss, CBS, SRS, Mixup, FrameStack])
+def test_the_authors_preset_is_charades_baseline_sh(kind: type[Method]) -> None:
+    chosen = preset_settings(kind, "nextvlad", "authors")
+    assert chosen.method["lr"] == 1e-4
+    assert chosen.runner == {"batch": 1024, "with_replacement": True}
+    assert chosen.aggregator == {"form": "meid"}
+    assert preset_settings(kind, "nonlinear", "authors").aggregator == {}
+    own = {name: value for name, value in chosen.method.items() if name != "lr"}
+    expected = {
+        EQL: {"gamma": 1.76e-3, "tail_max": 100},
+        LDAM: {"margin": "summed"},
+        CBS: {"reduction": "unmasked"},
+        SRS: {"reduction": "unmasked"},
+        FrameStack: {"mean_over": "classes"},
+    }
+    assert own == expected.get(kind, {})
 
 
 def test_samplers_of_cbs_and_srs() -> None:

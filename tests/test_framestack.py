@@ -7,23 +7,20 @@ import pytest
 import torch
 from torch import Tensor
 
-from baselines.framestack import (
-    FrameStack,
-    FrameStackConfig,
-    mean_ap,
-    partner_share,
-    stack_frames,
-)
+from baselines.framestack import FrameStack, FrameStackConfig
 from meid_bench.aggregators import NonlinearConfig, aggregator_maker
+from meid_bench.frame_draws import mean_ap, partner_share, stack_frames
 from meid_bench.method import Batch, Stage
-from tests.toy import TASK, toy_examples
+from tests.toy import FRAMES, TASK, toy_examples
 
 STAGE = Stage("train", 100, 1e-3)
 
 
 def build(config: FrameStackConfig = FrameStackConfig()) -> FrameStack:  # noqa: B008
     torch.manual_seed(0)
-    return FrameStack(TASK, config, aggregator_maker("nonlinear", NonlinearConfig(dropout=0)))
+    return FrameStack(
+        TASK, config, aggregator_maker("nonlinear", NonlinearConfig(dropout=0), FRAMES)
+    )
 
 
 def batch(size: int = 12) -> Batch:

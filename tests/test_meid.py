@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 
 from meid.distillation import Necks
+from meid.experts import SecondExpert
 from meid.method import MEID, MEIDConfig
+from meid_bench.aggregators import NonlinearConfig, aggregator_maker
 from meid_bench.contract import step_losses
 from meid_bench.device import choose_device
 from meid_bench.errors import SettingError
@@ -54,14 +56,14 @@ def focal(logits: Tensor, labels: Tensor, gamma: float = 1.0) -> Any:
 
 
 def distance(logits: Tensor, necks: Necks) -> Any:
-    """Equations 5 to 7 with numpy."""
+    """Equations 5 to 7 with numpy, the norm over the root of the number of classes."""
     y, groups = logits.detach().double().numpy(), TASK.groups
     variances = []
     for layer, group in ((necks.head, "head"), (necks.tail, "tail")):
         masked = np.where(np.isin(np.arange(CLASSES), groups[group]), y, 0)
         embedding = masked @ layer.weight.detach().double().numpy().T
         variances.append((embedding + layer.bias.detach().double().numpy()).var(0))
-    return np.linalg.norm(variances[0] - variances[1])
+    return np.linalg.norm(variances[0] - variances[1]) / CLASSES**0.5
 
 
 def test_equation_13() -> None:
@@ -164,11 +166,13 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "beta 0.3": {"beta": 0.3},
     "sigmoid": {"attention": "sigmoid"},
     "plain softmax": {"attention": "softmax"},
-    "attention on X": {"attention_on": "features"},
+    "attention on X": {"attention_on": "features", "norm": "none"},
     "BatchNorm": {"norm": "batch"},
     "no norm": {"norm": "none"},
     "a neck per group": {"neck": "group"},
     "variance over classes": {"variance": "classes"},
+    "the norm as printed": {"distance": "norm"},
+    "embeddings of length 1": {"distance": "unit"},
     "sum over classes": {"reduction": "sum"},
     "focal gamma 2": {"gamma": 2.0},
     "masked": {"mask_other_positives": True},
@@ -186,11 +190,16 @@ def test_every_ablation_and_reading_is_a_setting_that_trains(name: str) -> None:
         assert all(np.isfinite(value) for value in values.values())
 
 
-def test_e1_alone_has_one_stage_and_e1_e1_is_uniform() -> None:
+def test_e1_alone_has_one_stage() -> None:
     assert [stage.name for stage in build(second="none").stages()] == ["first expert"]
-    stages = build(second="e1").stages()
-    assert [stage.sampler for stage in stages] == ["uniform", "uniform"]
-    assert [stage.sampler for stage in build(sampler2="uniform").stages()][1] == "uniform"
+
+
+@pytest.mark.parametrize("second", ["e1", "e2"])
+@pytest.mark.parametrize("sampler", ["uniform", "class_balanced", "square_root"])
+def test_the_second_stage_draws_as_its_setting_says(second: str, sampler: str) -> None:
+    """A second first expert drew uniformly, whatever the record said."""
+    stages = build(second=second, sampler2=sampler).stages()
+    assert [stage.sampler for stage in stages] == ["uniform", sampler]
 
 
 def test_the_second_e1_has_its_own_attention_that_trains() -> None:
@@ -252,7 +261,7 @@ def test_diagnostics_against_their_definition() -> None:
     logits = parts["expert2"].detach().requires_grad_()
     assert method.second_necks is not None
     head, tail = method.second_necks(logits)
-    loss = 0.1 * ((head.var(0, correction=0) - tail.var(0, correction=0)).square().sum()).sqrt()
+    loss = 0.1 * ((head.var(0, correction=0) - tail.var(0, correction=0)).square().mean()).sqrt()
     of_distillation = torch.autograd.grad(loss, logits)[0].norm().item()
     bce = torch.nn.functional.binary_cross_entropy_with_logits(
         logits + parts["expert1"].detach(), some.labels, reduction="none"
@@ -327,3 +336,71 @@ def test_a_second_stage_that_makes_it_worse_is_warned_of() -> None:
 def test_settings_out_of_range(settings: dict[str, Any], sentence: str) -> None:
     with pytest.raises(SettingError, match=sentence):
         replace(MEIDConfig(), **settings)
+
+
+def test_attention_on_features_with_layer_norm_is_warned_of_and_does_nothing() -> None:
+    """LayerNorm cancels a frame's weight up to its epsilon; without it the weight counts."""
+    moved = {}
+    for norm in ("layer", "none"):
+        if norm == "layer":
+            with pytest.warns(UserWarning, match="LayerNorm takes the weights out again"):
+                method = build(attention_on="features", norm=norm)
+        else:
+            method = build(attention_on="features", norm=norm)
+        x = batch().features
+        before = method(x)
+        method.first.attention.kind = "none"
+        moved[norm] = (method(x) - before).abs().max().item()
+    assert moved["layer"] < 1e-3 < moved["none"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "name"),
+    [
+        ({"second": "e1", "beta": "0.3"}, "beta"),
+        ({"second": "none", "lr2": "0.001"}, "lr2"),
+        ({"attention": "none", "attention_width": "8"}, "attention_width"),
+        ({"selection": "none", "beta": "0.3"}, "beta"),
+        ({"sampler2": "uniform", "mask_other_positives": "true"}, "mask_other_positives"),
+        ({"lambda1": "0", "lambda2": "0", "distance": "norm"}, "distance"),
+    ],
+)
+def test_a_setting_that_changes_nothing_is_refused_and_otherwise_not_recorded(
+    settings: dict[str, str], name: str, tmp_path: Path
+) -> None:
+    write_toy(tmp_path)
+    request = Request("meid", dataset="toy", aggregator="nonlinear", settings=settings)
+    with pytest.raises(SettingError, match=f"Setting {name}=.* would change nothing, because"):
+        plan(request, tmp_path)
+    rest = {key: value for key, value in settings.items() if key != name}
+    planned = plan(replace(request, settings=rest), tmp_path)
+    assert name not in planned.settings
+    assert "lambda1" in planned.settings
+
+
+def test_an_idle_setting_of_a_preset_is_left_out_and_not_refused(tmp_path: Path) -> None:
+    write_toy(tmp_path)
+    settings = {"sampler2": "uniform"}
+    request = Request("meid", "toy", "nonlinear", preset="videolt", settings=settings)
+    assert "mask_other_positives" not in plan(request, tmp_path).settings
+
+
+def test_a_video_that_is_a_single_vector_trains_without_attention_and_motion() -> None:
+    """No frames to weigh, nothing that moves: and nothing to warn of."""
+    task = replace(TASK, frames=1)
+    make = aggregator_maker("nonlinear", NonlinearConfig(dropout=0.0), 1)
+    torch.manual_seed(0)
+    method = MEID(task, MEIDConfig(), make)
+    some = batch()
+    some.features = some.features.mean(1, keepdim=True)
+    assert not list(method.first.attention.parameters())
+    for number in (0, 1):
+        stage = in_stage(method, number)
+        losses = step_losses(method, stage, some)
+        assert losses[-1] < losses[0]
+        assert "attention_std" not in method.diagnostics(some, stage)
+    second = method.second
+    assert isinstance(second, SecondExpert)
+    assert second.motion_embedding is None and second.selection == "none"
+    idle = MEIDConfig().idle(task)
+    assert {"attention", "attention_width", "selection", "motion", "beta"} <= set(idle)

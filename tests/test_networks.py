@@ -11,7 +11,7 @@ from meid_bench.annotation import Annotation
 from meid_bench.results import load_scores
 from meid_bench.run import run
 from meid_bench.running.request import Request, plan
-from tests.test_contract import NINE
+from tests.test_contract import METHODS
 from tests.toy import toy_benchmark, toy_features, write_features, write_toy
 
 CPU = torch.device("cpu")
@@ -25,7 +25,7 @@ def toy_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.mark.parametrize("name", [name for name in NINE if name != "meid"])
+@pytest.mark.parametrize("name", [name for name in METHODS if not name.startswith("meid")])
 def test_every_baseline_runs_on_the_first_experts_network(name: str, toy_root: Path) -> None:
     request = Request(name, dataset="toy", aggregator="nonlinear", settings=SHORT)
     own = plan(request, toy_root)
@@ -39,7 +39,7 @@ def test_every_baseline_runs_on_the_first_experts_network(name: str, toy_root: P
     assert result.parameters == (run(own, CPU).parameters or 0) + extra
 
 
-@pytest.mark.parametrize("name", NINE)
+@pytest.mark.parametrize("name", METHODS)
 def test_a_class_without_training_videos_breaks_nothing(name: str, tmp_path: Path) -> None:
     toy = toy_benchmark()
     train = tuple(

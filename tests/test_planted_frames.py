@@ -17,7 +17,7 @@ from meid_bench.run import run
 from meid_bench.running.batchrun import expand, run_many
 from meid_bench.running.request import Request
 from meid_bench.training.model import load_model
-from tests.test_contract import NINE
+from tests.test_contract import METHODS
 from tests.toy import write_features
 
 C, T, D, PLANTED = 6, 12, 16, 2
@@ -81,11 +81,11 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, list[Re
     # At its own 1e-4 the second expert would not have left its random start in 150 steps.
     requests = [
         replace(r, settings={**settings, "lr2": "0.01"}) if r.method == "meid" else r
-        for r in expand(base, NINE, SEEDS)
+        for r in expand(base, METHODS, SEEDS)
     ]
     outcomes = run_many(requests, root, lambda plan: run(plan, torch.device("cpu")))
     assert [outcome.error for outcome in outcomes if outcome.error] == []
-    results: dict[str, list[Result]] = {name: [] for name in NINE}
+    results: dict[str, list[Result]] = {name: [] for name in METHODS}
     folders = []
     for outcome in outcomes:
         assert outcome.result is not None

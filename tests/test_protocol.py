@@ -20,7 +20,7 @@ from meid_bench.run import run
 from meid_bench.running.protocol import EQUAL_EPOCHS, GRID, equalised, scaled
 from meid_bench.running.request import Request, plan, resolve
 from meid_bench.training.model import load_model
-from tests.test_contract import NINE
+from tests.test_contract import METHODS
 from tests.toy import write_toy
 
 CPU = torch.device("cpu")
@@ -46,7 +46,7 @@ def test_a_very_short_schedule_stays_one() -> None:
     assert (shortest.epochs, shortest.milestones, shortest.reweight_epoch) == (1, (1,), 1)
 
 
-@pytest.mark.parametrize("name", NINE)
+@pytest.mark.parametrize("name", METHODS)
 @pytest.mark.parametrize("epochs", [EQUAL_EPOCHS, 10])
 def test_every_method_gets_the_same_epochs_and_the_same_rates(name: str, epochs: int) -> None:
     kind = find_method(name)

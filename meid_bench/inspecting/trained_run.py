@@ -70,7 +70,7 @@ class TrainedRun:
         """
         encoder = self.encoder
         settings = DecodeSettings(
-            self.model.frames, encoder.transform, self.manifest["recipe"]["decoder"]
+            self.model.task.frames, encoder.transform, self.manifest["recipe"]["decoder"]
         )
         slot = np.empty(settings.slot_shape, dtype=np.uint8)
         task = DecodeTask(file.name, file)
@@ -99,7 +99,7 @@ class TrainedRun:
 
     def batch_of(self, features: NDArray[Any]) -> torch.Tensor:
         """One video's features as a batch, (1, T, D) float32 on the device."""
-        shape = (self.model.frames, self.model.task.width)
+        shape = (self.model.task.frames, self.model.task.width)
         if features.shape != shape:
             raise DataError(
                 f"{self.folder.name} was trained on features of {shape[0]} frames by {shape[1]}; "
@@ -183,7 +183,7 @@ def load_run(
     model, method = load_model(folder, torch.device(device))
     manifest = load_manifest(folder)
     recipe = manifest["recipe"]
-    expected = (model.features, model.frames, model.task.width)
+    expected = (model.features, model.task.frames, model.task.width)
     found = (manifest["fingerprint"], recipe["frames"], recipe["width"])
     if expected != found:
         raise DataError(

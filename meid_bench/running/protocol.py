@@ -77,5 +77,5 @@ def equalised(kind: type[Method], config: Config, epochs: int) -> Config:
 
 def _stages(kind: type[Method], config: MethodConfig) -> Sequence[Stage]:
     with torch.device("meta"):
-        method = kind(TASK, config, aggregator_maker("nonlinear", NonlinearConfig()))
+        method = kind(TASK, config, aggregator_maker("nonlinear", NonlinearConfig(), TASK.frames))
     return method.stages()

@@ -34,7 +34,7 @@ from meid_bench.running.protocol import (
 )
 from meid_bench.stores.npy_store import open_store
 from meid_bench.train import RunnerConfig
-from meid_bench.training.model import AGGREGATOR_PREFIX, Model, build_method
+from meid_bench.training.model import AGGREGATOR_PREFIX, Model, build_method, configs
 
 
 @dataclass(frozen=True)
@@ -137,8 +137,9 @@ def plan(request: Request, root: Path) -> Plan:
     benchmark = load_benchmark(request.dataset, root)
     method, preset = preset_in_force(request.method, request.preset, benchmark)
     request = replace(request, method=method)
+    kind = find_method(method)
     settings, runner = resolve(
-        find_method(method),
+        kind,
         request.aggregator,
         preset,
         request.settings,
@@ -146,13 +147,13 @@ def plan(request: Request, root: Path) -> Plan:
         request.quick,
     )
     store = open_store(find_store(root, benchmark, request.features))
-    runner = _with_frames(runner, benchmark, store)
     missing = missing_ids(benchmark, store)
     _check_missing(missing, request.allow_missing, benchmark)
     task = Task(
         width=store.width,
         counts=tuple(int(n) for n in benchmark.counts),
         groups={name: tuple(map(int, index)) for name, index in benchmark.groups.items()},
+        frames=store.frames,
     )
     model = Model(
         method=request.method,
@@ -162,8 +163,9 @@ def plan(request: Request, root: Path) -> Plan:
         task=task,
         classes=benchmark.classes,
         features=store.fingerprint,
-        frames=store.frames,
     )
+    model = _without_idle(model, request.settings)
+    runner = _with_frames(runner, benchmark, model)
     folder = runs_dir(root, benchmark.name) / _run_name(model, runner, preset, benchmark, request)
     grid = GRID if request.protocol == "equal" else ()
     epochs = _epochs(model)  # a setting that does not fit the shapes is refused here
@@ -226,13 +228,39 @@ def _check_free(kind: type[Method], settings: Mapping[str, Any]) -> None:
                 )
 
 
-def _with_frames(runner: RunnerConfig, benchmark: Benchmark, store: FeatureStore) -> RunnerConfig:
-    count = runner.training_frames or benchmark.training_frames
-    if runner.training_frames is not None and runner.training_frames > store.frames:
+def _without_idle(model: Model, given: Mapping[str, Any]) -> Model:
+    """The model without settings that its configuration does not use.
+
+    Raises:
+        SettingError: One of them is given.
+    """
+    method, aggregator = configs(model)
+    idle = dict(method.idle(model.task))
+    idle |= {AGGREGATOR_PREFIX + name: reason for name, reason in aggregator.idle().items()}
+    for name, reason in idle.items():
+        if name in given:
+            raise SettingError(
+                f"Setting {name}={given[name]} would change nothing, because {reason}; leave it out"
+            )
+    used = {name: value for name, value in model.settings.items() if name not in idle}
+    return replace(model, settings=used)
+
+
+def _with_frames(runner: RunnerConfig, benchmark: Benchmark, model: Model) -> RunnerConfig:
+    count, frames = runner.training_frames, model.task.frames
+    if count is not None and count > frames:
         raise SettingError(
-            f"Setting training_frames is {count}; the features have {store.frames} frames a video"
+            f"Setting training_frames is {count}; the features have {frames} frames a video"
         )
-    fewer = count is not None and count < store.frames
+    needs_all = find_method(model.method).all_frames or configs(model)[1].all_frames
+    if needs_all and count not in (None, frames):
+        raise SettingError(
+            f"Setting training_frames is {count}; {model.method} with these settings needs all "
+            f"{frames} frames of a video in training too: leave it out"
+        )
+    if count is None and not needs_all:
+        count = benchmark.training_frames
+    fewer = count is not None and count < frames
     return changed(runner, {"training_frames": count if fewer else None})
 
 

@@ -14,7 +14,8 @@ from torch import Tensor
 from meid_bench.aggregators import aggregator_maker, find_aggregator
 from meid_bench.config import restored, setting_names
 from meid_bench.errors import DataError
-from meid_bench.method import Method, Task
+from meid_bench.layers import AggregatorConfig
+from meid_bench.method import Method, MethodConfig, Task
 from meid_bench.paths import atomic, write_text
 from meid_bench.plugins import find_method, find_network
 from meid_bench.schema import decode, read_json
@@ -36,7 +37,6 @@ class Model:
         task: What the method saw of its benchmark.
         classes: Class names, C of them.
         features: Fingerprint of the features that it was trained on.
-        frames: T of those features.
     """
 
     method: str
@@ -46,19 +46,24 @@ class Model:
     task: Task
     classes: tuple[str, ...]
     features: str
-    frames: int
 
 
 def build_method(model: Model) -> Method:
     """The method with fresh weights, drawn from torch's global seed."""
-    kind = find_method(model.method)
-    config = restored(kind.Config(), _own(model.settings, kind.Config, ""))
-    aggregator = find_aggregator(model.aggregator).Config
-    settings = _own(model.settings, aggregator, AGGREGATOR_PREFIX)
-    make = aggregator_maker(model.aggregator, restored(aggregator(), settings))
+    config, aggregator = configs(model)
+    make = aggregator_maker(model.aggregator, aggregator, model.task.frames)
     if model.network != "own":
         make = find_network(model.network)(make)
-    return kind(model.task, config, make)
+    return find_method(model.method)(model.task, config, make)
+
+
+def configs(model: Model) -> tuple[MethodConfig, AggregatorConfig]:
+    """The settings of the method and of its aggregator."""
+    method, aggregator = find_method(model.method).Config, find_aggregator(model.aggregator).Config
+    return (
+        restored(method(), _own(model.settings, method, "")),
+        restored(aggregator(), _own(model.settings, aggregator, AGGREGATOR_PREFIX)),
+    )
 
 
 def _own(settings: Mapping[str, Any], config: type, prefix: str) -> dict[str, Any]:
