@@ -20,7 +20,7 @@ BELOW = {
 }
 # All of the toolkit that a method needs, and so all that a method may lean on.
 FOR_METHODS = {"method", "aggregators", "losses", "sampling", "metrics", "errors"}
-PURE = {"metrics", "longtail", "losses", "split", "board.bootstrap"}
+PURE = {"metrics", "longtail", "losses", "split", "board.bootstrap", "board.joint"}
 PURE |= {f"building.{name}" for name in ("swap", "heldout", "stratify", "targets")}
 IMPURE = {"os", "io", "sys", "pathlib", "shutil", "tempfile", "json", "csv", "logging", "random"}
 IMPURE |= {"click", "h5py", "pandas", "requests", "tqdm"}
