@@ -44,7 +44,7 @@ class CBS(AggregatorMethod):
     Config: ClassVar[type[MethodConfig]] = CBSConfig
     presets = {  # noqa: RUF012
         "videolt": {"mask_other_positives": True, "reduction": "sum", "lr": 1e-4},
-        "authors": AUTHORS | {"reduction": "unmasked"},
+        "authors": {**AUTHORS, "reduction": "unmasked"},
     }
     sampler: ClassVar[Sampler] = "class_balanced"
     config: CBSConfig

@@ -58,7 +58,7 @@ class EQL(AggregatorMethod):
     Config: ClassVar[type[MethodConfig]] = EQLConfig
     presets = {  # noqa: RUF012
         "videolt": {"gamma": 1.76e-3, "lr": 1e-4},
-        "authors": AUTHORS | {"gamma": 1.76e-3, "tail_max": 100},
+        "authors": {**AUTHORS, "gamma": 1.76e-3, "tail_max": 100},
     }
     config: EQLConfig
 

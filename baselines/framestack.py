@@ -63,7 +63,7 @@ class FrameStack(AggregatorMethod):
     Config: ClassVar[type[MethodConfig]] = FrameStackConfig
     presets = {  # noqa: RUF012
         "videolt": {"mean_over": "classes", "lr": 1e-4},
-        "authors": AUTHORS | {"mean_over": "classes"},
+        "authors": {**AUTHORS, "mean_over": "classes"},
     }
     config: FrameStackConfig
 

@@ -71,7 +71,7 @@ class LDAM(AggregatorMethod):
     Config: ClassVar[type[MethodConfig]] = LDAMConfig
     presets = {  # noqa: RUF012
         "videolt": {"margin": "summed", "lr": 1e-4},
-        "authors": AUTHORS | {"margin": "summed"},
+        "authors": {**AUTHORS, "margin": "summed"},
     }
     config: LDAMConfig
 

@@ -5,16 +5,41 @@ from dataclasses import dataclass, replace
 from itertools import permutations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from meid_bench.benchmark import Benchmark
-from meid_bench.board.bootstrap import Interval, Resampled, basic_interval, resample
-from meid_bench.board.compare import cluster_videos
+from meid_bench.board.bootstrap import Resampled, resample
+from meid_bench.board.joint import CONFIDENCE, seed_draws
+from meid_bench.board.kept_draws import cluster_videos
 from meid_bench.board.score_file import load_test_scores
 from meid_bench.running.papertable import DISJOINT, Block
 from meid_bench.running.reproduce import Reproduced
 
 RESAMPLES = 2_000
 MEAN = "mean of all rows"
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """One row on one test list.
+
+    Attributes:
+        full: Its measures, (M,), means over its seeds.
+        resampled: The same in each resample of the videos, and moved as other seeds may move
+            them, (R, M).
+    """
+
+    full: NDArray[np.float64]
+    resampled: NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Gain:
+    """What a row has more on the official list, and its interval."""
+
+    difference: float
+    low: float
+    high: float
 
 
 @dataclass(frozen=True)
@@ -24,16 +49,18 @@ class Leak:
     Attributes:
         aggregator: Of the rows.
         benchmarks: The two.
-        resampled: The rows, and `MEAN`, under resamples of each test list.
-        gains: Row, or `MEAN`, to measure to the interval of official - disjoint.
+        measures: "overall", "head", "medium", "tail".
+        drawn: The rows, and `MEAN`, on each of the two.
+        gains: Row, or `MEAN`, to measure to what it has more on the official list.
         seeds: Of the row that has fewest.
         same_features: Whether the features of both were made by one recipe.
     """
 
     aggregator: str
     benchmarks: tuple[Benchmark, Benchmark]
-    resampled: tuple[Resampled, Resampled]
-    gains: Mapping[str, Mapping[str, Interval]]
+    measures: tuple[str, ...]
+    drawn: tuple[Mapping[str, Drawn], Mapping[str, Drawn]]
+    gains: Mapping[str, Mapping[str, Gain]]
     seeds: int
     same_features: bool
 
@@ -53,12 +80,18 @@ def leaks(reproduced: Sequence[Reproduced]) -> list[Leak]:
             continue
         sides = (official, disjoint)
         resampled = _resampled(official, labels, seed=0), _resampled(disjoint, labels, seed=1)
+        first, second = (
+            with_mean(drawn_rows(each, side.part.benchmark.name))
+            for each, side in zip(resampled, sides, strict=True)
+        )
+        measures = resampled[0].measures
         recipes = [side.part.store.manifest["recipe"] for side in sides]
         leak = Leak(
             aggregator=official.part.block.aggregator,
             benchmarks=(official.part.benchmark, disjoint.part.benchmark),
-            resampled=resampled,
-            gains=differences(*resampled),
+            measures=measures,
+            drawn=(first, second),
+            gains=differences(first, second, measures),
             seeds=min(len(side.rows[label].runs) for side in sides for label in labels),
             same_features=recipes[0] == recipes[1],
         )
@@ -78,33 +111,53 @@ def _resampled(one: Reproduced, labels: Sequence[str], seed: int) -> Resampled:
     }
     clusters, _ = cluster_videos(benchmark)
     hot = benchmark.labels("test")
-    return with_mean(resample(scores, hot, clusters, benchmark.groups, RESAMPLES, seed))
+    return resample(scores, hot, clusters, benchmark.groups, RESAMPLES, seed)
 
 
-def with_mean(resampled: Resampled) -> Resampled:
+def drawn_rows(resampled: Resampled, name: str) -> dict[str, Drawn]:
+    """Every row as other videos and other seeds may move it; `name` is the test list's."""
+    rows = list(resampled.means)
+    drawn = {row: resampled.means[row].copy() for row in rows}
+    for column in range(len(resampled.measures)):
+        runs = [resampled.runs[row][:, column] for row in rows]
+        _, moved = seed_draws([f"{row} on {name}" for row in rows], runs, len(drawn[rows[0]]))
+        for row, by_seeds in zip(rows, moved, strict=True):
+            drawn[row][:, column] += by_seeds
+    return {row: Drawn(resampled.runs[row].mean(axis=0), drawn[row]) for row in rows}
+
+
+def with_mean(rows: Mapping[str, Drawn]) -> dict[str, Drawn]:
     """The same with the mean of all rows as one more row."""
-    return replace(
-        resampled,
-        full={**resampled.full, MEAN: np.mean(list(resampled.full.values()), axis=0)},
-        means={**resampled.means, MEAN: np.mean(list(resampled.means.values()), axis=0)},
-    )
+    full = np.mean([row.full for row in rows.values()], axis=0)
+    resampled = np.mean([row.resampled for row in rows.values()], axis=0)
+    return {**rows, MEAN: Drawn(full, resampled)}
 
 
-def differences(first: Resampled, second: Resampled) -> dict[str, dict[str, Interval]]:
-    """Each row's measures on one test list minus those on another, with intervals.
+def differences(
+    first: Mapping[str, Drawn], second: Mapping[str, Drawn], measures: Sequence[str]
+) -> dict[str, dict[str, Gain]]:
+    """Each row's measures on one test list minus those on another, with basic intervals.
 
-    Nothing pairs the resamples of two lists, so theirs must have been drawn independently. Where
-    a subject stands in both, the intervals are wider than they need be.
+    With q the quantiles of the resampled differences and d the one of the full data, the interval
+    is [2d - q(97.5 %), 2d - q(2.5 %)]: that takes out what repeated videos give to AP. Nothing
+    pairs the resamples of two lists, so theirs must have been drawn independently. Where a subject
+    stands in both, the intervals are wider than they need be. A measure that one list has not is
+    left out.
+
+    Reference: Davison and Hinkley, Bootstrap Methods and their Application (1997), section 5.2.
     """
-    found: dict[str, dict[str, Interval]] = {}
-    for row in first.full:
-        found[row] = {}
-        for column, measure in enumerate(first.measures):
-            difference = float(first.full[row][column] - second.full[row][column])
-            drawn = first.means[row][:, column] - second.means[row][:, column]
-            interval = basic_interval(difference, drawn)
-            if interval is not None:
-                found[row][measure] = interval
+    found: dict[str, dict[str, Gain]] = {}
+    tail = (1 - CONFIDENCE) / 2
+    for row in first:
+        full = first[row].full - second[row].full
+        drawn = first[row].resampled - second[row].resampled
+        upper, lower = 2 * full - np.nanquantile(drawn, [tail, 1 - tail], axis=0)
+        known = ~np.isnan(full)
+        found[row] = {
+            measure: Gain(float(full[i]), float(lower[i]), float(upper[i]))
+            for i, measure in enumerate(measures)
+            if known[i]
+        }
     return found
 
 

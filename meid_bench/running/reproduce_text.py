@@ -8,8 +8,8 @@ from tabulate import tabulate
 
 from meid_bench.benchmark import load_benchmark
 from meid_bench.board.board_format import spread_text
-from meid_bench.board.bootstrap import CONFIDENCE
-from meid_bench.board.compare import cluster_videos
+from meid_bench.board.joint import CONFIDENCE
+from meid_bench.board.kept_draws import cluster_videos
 from meid_bench.board.published import PublishedRow, caution, published_statistics
 from meid_bench.building.table1 import compare
 from meid_bench.errors import MeidBenchError
@@ -96,8 +96,9 @@ def format_leak(leak: Leak) -> str:
     shared = [shared_subjects(benchmark) for benchmark in leak.benchmarks]
     unit = cluster_videos(leak.benchmarks[0])[1]
     notes = [
-        f"{CONFIDENCE:.0%} intervals: the test {unit} of each list, and the seeds, were resampled "
-        f"by themselves, {RESAMPLES:,} times. How the lists were drawn is not in the intervals, "
+        f"{CONFIDENCE:.0%} intervals: the test {unit} of each list were resampled by themselves, "
+        f"{RESAMPLES:,} times, and moved as other seeds may move a row (Student's t). How the "
+        "lists were drawn is not in the intervals, "
         "and they differ in more than the leak: other videos are in train and in test.",
     ]
     if leak.seeds == 1:
@@ -118,12 +119,12 @@ def format_leak(leak: Leak) -> str:
 
 
 def _gains(leak: Leak, measure: str) -> str:
-    column = leak.resampled[0].measures.index(measure)
+    column = leak.measures.index(measure)
     lines = []
     for row, intervals in leak.gains.items():
         if measure in intervals:
             found = intervals[measure]
-            sides = [f"{side.full[row][column]:.3f}" for side in leak.resampled]
+            sides = [f"{side[row].full[column]:.3f}" for side in leak.drawn]
             interval = f"[{found.low:+.3f}, {found.high:+.3f}]"
             lines.append([row, *sides, f"{found.difference:+.3f}", interval])
     by_chance = [
