@@ -13,7 +13,7 @@ from meid_bench import ranks
 from meid_bench.alone import alone
 from meid_bench.data import Examples, feature_bytes, load_examples
 from meid_bench.device import make_current
-from meid_bench.errors import MethodError, SettingError
+from meid_bench.errors import MethodError
 from meid_bench.inspecting.explain import attention_diagnostics
 from meid_bench.method import Method
 from meid_bench.metrics import evaluate_scores
@@ -26,7 +26,7 @@ from meid_bench.results import (
     save_scores,
 )
 from meid_bench.running.record import Scored, environment, parameter_count, record_of
-from meid_bench.running.request import Plan
+from meid_bench.running.request import Plan, check_batch
 from meid_bench.running.trials import best_trial
 from meid_bench.stores.feature_manifest import save_manifest
 from meid_bench.train import Fit, Training, fit, point_scores
@@ -105,11 +105,7 @@ def _run(
         split: load_examples(plan.benchmark, plan.store, split, device, cache.mode)
         for split in ("train", "val", "test")
     }
-    if plan.runner.batch > len(parts["train"]):
-        raise SettingError(
-            f"Setting batch is {plan.runner.batch}, more than the {len(parts['train'])} training "
-            f"videos; use --set batch={len(parts['train'])} or less"
-        )
+    check_batch(plan.runner, len(parts["train"]))
     found = environment(device, execution, cache)
     method = _fresh(plan, device)
     outcome = _fit(plan, method, parts, log, execution, found)

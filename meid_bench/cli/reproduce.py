@@ -12,8 +12,12 @@ from meid_bench.cli.protocol_option import protocol_option
 from meid_bench.cli.root_option import root_option
 
 if TYPE_CHECKING:
+    import torch
+
     from meid_bench.running.reproduce import Reproduced
+    from meid_bench.running.request import Plan
     from meid_bench.running.wish import Wish
+    from meid_bench.training.execution import Execution
 
 
 @click.command()
@@ -34,6 +38,9 @@ if TYPE_CHECKING:
 @click.option("--quick", is_flag=True, help="A tenth of the schedule; never on the board.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="For every run.")
 @click.option("--allow-missing", default=0, metavar="N", help="Listed videos without features.")
+@click.option(
+    "--plan", is_flag=True, help="Print the runs, their settings and the time; run nothing."
+)
 @execution_options
 @device_options
 @root_option
@@ -49,6 +56,7 @@ def reproduce(
     quick: bool,
     settings: tuple[str, ...],
     allow_missing: int,
+    plan: bool,
     execution: dict[str, Any],
     gpu: str | None,
     device: str | None,
@@ -62,20 +70,15 @@ def reproduce(
 
     \b
     meid-bench reproduce table1
+    meid-bench reproduce table3 --plan
     meid-bench reproduce table3 --gpu 0
     meid-bench reproduce table3 --quick --aggregator nextvlad,nonlinear --seeds 0
     meid-bench reproduce table5 --dataset charadeslt
     """
-    from meid_bench.board.published import table_title
     from meid_bench.config import parse_assignments
-    from meid_bench.device import choose_devices, describe
-    from meid_bench.ranks import find_ranks
-    from meid_bench.running.batchrun import failed_sentence, failures
+    from meid_bench.device import choose_devices
     from meid_bench.running.papertable import STATISTICS, find_table
-    from meid_bench.running.reproduce import available
-    from meid_bench.running.reproduce import reproduce as run_table
     from meid_bench.running.reproduce_text import format_table1
-    from meid_bench.running.schedule import run_on_devices
     from meid_bench.running.wish import Wish
     from meid_bench.training.execution import Execution
 
@@ -98,22 +101,48 @@ def reproduce(
         allow_missing=allow_missing,
         settings=parse_assignments(settings),
     )
+    devices, how = choose_devices(gpu, device), Execution(**execution)
+    (_print_plan if plan else _run)(wish, root, devices, how)
+
+
+def _run(wish: "Wish", root: Path, devices: "list[torch.device]", how: "Execution") -> None:
+    from meid_bench.board.published import table_title
+    from meid_bench.device import describe
+    from meid_bench.ranks import find_ranks
+    from meid_bench.running.batchrun import failed_sentence, failures
+    from meid_bench.running.reproduce import available
+    from meid_bench.running.reproduce import reproduce as run_table
+    from meid_bench.running.schedule import run_on_devices
+
+    title = table_title(wish.table)
     parts, missing = available(wish, root)
     _print_missing(missing)
     if not parts:
-        raise click.ClickException(
-            f"Nothing of {table_title(table)} can be run; see above for what is missing"
-        )
+        raise click.ClickException(f"Nothing of {title} can be run; see above for what is missing")
     if find_ranks().size > 1:
         raise click.UsageError("reproduce uses several devices by itself: --gpu 0,1 in one process")
-    devices, how = choose_devices(gpu, device), Execution(**execution)
-    click.echo(f"{table_title(table)} on {', '.join(map(describe, devices))}")
+    click.echo(f"{title} on {', '.join(map(describe, devices))}")
     reproduced, outcomes = run_table(
         wish, parts, lambda requests: run_on_devices(requests, root, devices, how, click.echo)
     )
     _print_tables(reproduced, wish)
     if failed := failures(outcomes):
         raise click.ClickException(failed_sentence(failed, len(outcomes)))
+
+
+def _print_plan(wish: "Wish", root: Path, devices: "list[torch.device]", how: "Execution") -> None:
+    from meid_bench.board.published import table_title
+    from meid_bench.device import describe
+    from meid_bench.running.pace import run_seconds
+    from meid_bench.running.tableplan import plan_table
+    from meid_bench.running.tableplan_text import format_plan
+
+    def seconds_of(label: str, planned: "Plan") -> float:
+        click.echo(f"Measuring a few steps of {label}", err=True)
+        return run_seconds(planned, devices[0], how)
+
+    planned = plan_table(wish, root, seconds_of)
+    click.echo(format_plan(planned, table_title(wish.table), list(map(describe, devices))))
 
 
 def _print_tables(reproduced: "list[Reproduced]", wish: "Wish") -> None:

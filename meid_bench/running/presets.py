@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from meid_bench.aggregators import find_aggregator
-from meid_bench.benchmark import Benchmark
 from meid_bench.config import setting_names
 from meid_bench.errors import unknown
 from meid_bench.method import Method
@@ -19,27 +18,27 @@ METHOD = "method"  # in a preset, alone: the method of its own that it stands fo
 
 
 def preset_in_force(
-    method: str, preset: str | None, benchmark: Benchmark
+    method: str, preset: str | None, published: str | None
 ) -> tuple[str, str | None]:
     """The method and the preset that a request for a preset comes to.
 
     Args:
         method: Registered name, or module:Class.
         preset: As the user names it; "default" for none, None for the benchmark's own.
-        benchmark: What is trained on.
+        published: `Benchmark.published` of what is trained on.
 
     Raises:
         SettingError: There is no such method, or it has no such preset.
     """
     presets = find_method(method).presets
-    if preset is None and benchmark.published == "VideoLT" and VIDEOLT in presets:
+    if preset is None and published == "VideoLT" and VIDEOLT in presets:
         preset = VIDEOLT
     if preset is None or preset == DEFAULT:
         return method, None
     if preset not in presets:
         raise unknown(f"preset of {method}", preset, {DEFAULT, *presets})
     if METHOD in presets[preset]:
-        return preset_in_force(presets[preset][METHOD], None, benchmark)
+        return preset_in_force(presets[preset][METHOD], None, published)
     return method, preset
 
 

@@ -1,7 +1,7 @@
 """Reproduce: the runs that stand behind a table of the paper, and the rows that they give."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from meid_bench.benchmark import Benchmark, load_benchmark
@@ -9,11 +9,9 @@ from meid_bench.board.published import PublishedRow, published_rows
 from meid_bench.errors import MeidBenchError, SettingError
 from meid_bench.features import FeatureStore, find_store
 from meid_bench.leaderboard import Row, make_row
-from meid_bench.plugins import find_method
 from meid_bench.running.batchrun import Outcome
 from meid_bench.running.papertable import Block, Variant
-from meid_bench.running.presets import has_preset, preset_in_force
-from meid_bench.running.request import Request, resolve
+from meid_bench.running.request import Request
 from meid_bench.running.wish import Wish, wanted_blocks
 from meid_bench.stores.npy_store import encoder_of, open_store
 
@@ -53,35 +51,23 @@ def available(wish: Wish, root: Path) -> tuple[list[Part], list[str]]:
     parts, missing = [], []
     blocks = wanted_blocks(wish)
     for block in blocks:
-        encoders = {other.encoder for other in blocks if other.dataset == block.dataset}
         try:
-            benchmark = load_benchmark(block.dataset, root)
-            store = open_store(_find(root, benchmark, wish.features, block.encoder, encoders))
+            parts.append(find_part(wish, block, blocks, root))
         except MeidBenchError as error:
             missing.append(f"{block.dataset} with {block.encoder} features: {error}")
-            continue
-        published = _published(wish.table, block, benchmark)
-        parts.append(Part(_with_preset(block, wish.preset, benchmark), benchmark, store, published))
     return parts, list(dict.fromkeys(missing))
 
 
-def _with_preset(block: Block, preset: str | None, benchmark: Benchmark) -> Block:
-    """A block's rows under a preset: of methods that have it, and that it leaves the settings."""
-    if preset is None:
-        return block
-    variants, left_out = [], dict(block.left_out)
-    for variant in block.variants:
-        if not has_preset(variant.method, preset):
-            variants.append(variant)
-            continue
-        method, chosen = preset_in_force(variant.method, preset, benchmark)
-        try:
-            resolve(find_method(method), block.aggregator, chosen, variant.settings)
-        except SettingError as error:
-            left_out[variant.label] = f"not run with preset {preset}: {error}"
-        else:
-            variants.append(replace(variant, preset=preset))
-    return replace(block, variants=tuple(variants), left_out=left_out)
+def find_part(wish: Wish, block: Block, blocks: Sequence[Block], root: Path) -> Part:
+    """The benchmark and the features of one of the wish's blocks.
+
+    Raises:
+        MeidBenchError: They are not there; the sentence names the command that makes them.
+    """
+    encoders = {other.encoder for other in blocks if other.dataset == block.dataset}
+    benchmark = load_benchmark(block.dataset, root)
+    store = open_store(_find(root, benchmark, wish.features, block.encoder, encoders))
+    return Part(block, benchmark, store, _published(wish.table, block, benchmark))
 
 
 def _find(
@@ -120,7 +106,7 @@ def reproduce(
         run_all: Runs requests, as `meid_bench.running.schedule.run_on_devices` does.
     """
     requests = {
-        (number, variant.label, seed): _request(wish, part, variant, seed)
+        (number, variant.label, seed): request_of(wish, part, variant, seed)
         for seed in wish.seeds  # a first whole table soon, its error bars later
         for number, part in enumerate(parts)
         for variant in part.block.variants
@@ -139,7 +125,8 @@ def reproduce(
     return reproduced, outcomes
 
 
-def _request(wish: Wish, part: Part, variant: Variant, seed: int) -> Request:
+def request_of(wish: Wish, part: Part, variant: Variant, seed: int) -> Request:
+    """The run behind a row, with one seed."""
     return Request(
         method=variant.method,
         dataset=part.block.dataset,

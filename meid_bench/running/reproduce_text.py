@@ -16,12 +16,12 @@ from meid_bench.errors import MeidBenchError
 from meid_bench.leaderboard import Row
 from meid_bench.metrics import MEASURES, chance
 from meid_bench.running.leak import RESAMPLES, Leak, shared_subjects
+from meid_bench.running.papertable import PUBLISHED
 from meid_bench.running.reproduce import Part, Reproduced, comparable
 from meid_bench.running.wish import Wish
 
 # A number of a table to its column's heading.
 PRINTED = {**{name: name for name in MEASURES}, "acc1": "Acc@1", "acc5": "Acc@5"}
-DATASETS = {"videolt": "VideoLT", "charadeslt": "CharadesLT", "charadesegolt": "CharadesEgoLT"}
 
 
 def format_reproduced(one: Reproduced, wish: Wish) -> str:
@@ -141,7 +141,7 @@ def format_table1(root: Path) -> tuple[str, list[str]]:
     """Table 1: each built benchmark's row above the paper's; a sentence for each not built."""
     headers: list[str] = []
     lines, missing = [], []
-    for name, title in DATASETS.items():
+    for name, title in PUBLISHED.items():
         expected = published_statistics(title)
         try:
             built = load_benchmark(name, root).statistics()

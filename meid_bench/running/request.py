@@ -135,7 +135,7 @@ def plan(request: Request, root: Path) -> Plan:
     if request.protocol not in PROTOCOLS:
         raise unknown("protocol", request.protocol, PROTOCOLS)
     benchmark = load_benchmark(request.dataset, root)
-    method, preset = preset_in_force(request.method, request.preset, benchmark)
+    method, preset = preset_in_force(request.method, request.preset, benchmark.published)
     request = replace(request, method=method)
     kind = find_method(method)
     settings, runner = resolve(
@@ -275,6 +275,19 @@ def _check_missing(
             f"({', '.join(f'{len(ids)} in {split}' for split, ids in missing.items())}); run "
             f"`meid-bench extract --dataset {benchmark.name}` again, or accept it with "
             f"--allow-missing {count}"
+        )
+
+
+def check_batch(runner: RunnerConfig, videos: int) -> None:
+    """Refuse a batch that is larger than the training videos that have features.
+
+    Raises:
+        SettingError: It is.
+    """
+    if runner.batch > videos:
+        raise SettingError(
+            f"Setting batch is {runner.batch}, more than the {videos} training videos; use "
+            f"--set batch={videos} or less"
         )
 
 

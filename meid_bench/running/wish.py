@@ -8,9 +8,10 @@ from meid_bench.aggregators import find_aggregator
 from meid_bench.board.published import table_title
 from meid_bench.errors import SettingError, unknown
 from meid_bench.plugins import find_method
-from meid_bench.running.papertable import DISJOINT, NOTHING, TABLES, Block
-from meid_bench.running.presets import DEFAULT, has_preset
+from meid_bench.running.papertable import DISJOINT, NOTHING, PUBLISHED, TABLES, Block
+from meid_bench.running.presets import DEFAULT, has_preset, preset_in_force
 from meid_bench.running.protocol import Protocol
+from meid_bench.running.request import resolve
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ def wanted_blocks(wish: Wish) -> list[Block]:
                 f"--splits all adds the subject-disjoint lists of {' or '.join(DISJOINT)}; "
                 f"{table_title(wish.table)} is of {blocks[0].dataset}: name one with --dataset"
             )
-    return blocks
+    return blocks if wish.preset is None else [_under(wish.preset, block) for block in blocks]
 
 
 def _on(dataset: str, blocks: Sequence[Block]) -> list[Block]:
@@ -98,6 +99,23 @@ def _first_of_each(blocks: Sequence[Block], key: Callable[[Block], Hashable]) ->
     for block in blocks:
         found.setdefault(key(block), block)
     return list(found.values())
+
+
+def _under(preset: str, block: Block) -> Block:
+    """A block with the preset on the rows that have it, where it has the row's settings."""
+    variants, left_out = [], dict(block.left_out)
+    for variant in block.variants:
+        if not has_preset(variant.method, preset):
+            variants.append(variant)
+            continue
+        method, chosen = preset_in_force(variant.method, preset, PUBLISHED.get(block.dataset))
+        try:
+            resolve(find_method(method), block.aggregator, chosen, variant.settings)
+        except SettingError as error:
+            left_out[variant.label] = f"not run with preset {preset}: {error}"
+        else:
+            variants.append(replace(variant, preset=preset))
+    return replace(block, variants=tuple(variants), left_out=left_out)
 
 
 def _check_preset(preset: str, methods: Sequence[str]) -> None:
