@@ -100,7 +100,7 @@ class MEIDAuthors(TwoExperts):
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "default": {
             "batch": 256,
-            "aggregator.hidden": False,
+            "aggregator.hidden_layer": False,
             "aggregator.form": "meid",
             "aggregator.input_norm": False,
         }

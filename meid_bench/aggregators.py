@@ -19,11 +19,11 @@ class NonlinearConfig(AggregatorConfig):
     """Settings of Nonlinear.
 
     Attributes:
-        hidden: Whether there is a hidden layer; without it, the last layer on the mean frame.
+        hidden_layer: Whether there is one; without it, the last layer on the mean frame.
         dropout: Share of the hidden layer's outputs that are dropped in training.
     """
 
-    hidden: bool = True
+    hidden_layer: bool = True
     dropout: float = 0.5
 
     def __post_init__(self) -> None:
@@ -32,16 +32,19 @@ class NonlinearConfig(AggregatorConfig):
 
     def idle(self) -> Mapping[str, str]:
         """Without the hidden layer nothing is dropped."""
-        return {} if self.hidden else {"dropout": "there is no hidden layer (hidden=false)"}
+        if self.hidden_layer:
+            return {}
+        return {"dropout": "there is no hidden layer (hidden_layer=false)"}
 
 
 class Nonlinear(nn.Module):
     """Two linear layers on each frame, averaged over frames.
 
-    Parameters: D^2 + D + D O + O for width_in D and width_out O; the first two with `hidden` only.
+    Parameters: D^2 + D + D O + O for width_in D and width_out O; the first two with `hidden_layer`
+    only.
 
     Reference:
-        VideoLT's NonlinearClassifier (models/models.py at 1732d5c). Without `hidden`, the Linear
+        VideoLT's NonlinearClassifier (models/models.py at 1732d5c). Without `hidden_layer`, the Linear
         of MEID's eq. 4 and 12, and the head of its authors' code.
 
     Differs:
@@ -53,7 +56,7 @@ class Nonlinear(nn.Module):
 
     def __init__(self, width_in: int, width_out: int, config: NonlinearConfig) -> None:
         super().__init__()
-        self.hidden = nn.Linear(width_in, width_in) if config.hidden else None
+        self.hidden = nn.Linear(width_in, width_in) if config.hidden_layer else None
         self.dropout = nn.Dropout(config.dropout)
         self.output = Logits(width_in, width_out)
 

@@ -62,7 +62,7 @@ def inputs(frames: int) -> Batch:
 
 def golden_method(frames: int, aggregator: str, **settings: Any) -> MEIDAuthors:
     task = Task(WIDTH, (1,) * LABELS, {"head": (0,), "medium": (), "tail": (1,)}, frames)
-    config: AggregatorConfig = NonlinearConfig(hidden=False)
+    config: AggregatorConfig = NonlinearConfig(hidden_layer=False)
     if aggregator == "nextvlad":
         config = NeXtVLADConfig(form="meid", input_norm=False, clusters=4, hidden=16)
     name = "nonlinear" if aggregator == "mean" else aggregator

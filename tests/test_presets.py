@@ -8,12 +8,15 @@ import pytest
 import torch
 
 from baselines.plain import Plain
+from meid_bench.aggregators import AGGREGATORS
 from meid_bench.benchmark import save_benchmark
 from meid_bench.contract import check_method
 from meid_bench.errors import SettingError
 from meid_bench.method import AggregatorMethod, Batch, Stage
 from meid_bench.paths import benchmark_dir
+from meid_bench.plugins import find_method, registered
 from meid_bench.running.command import repeat_command
+from meid_bench.running.presets import preset_in_force
 from meid_bench.running.request import Plan, Request, plan, resolve
 from tests.made_records import make_result
 from tests.toy import toy_benchmark, write_toy
@@ -94,6 +97,14 @@ def test_an_aggregators_setting_is_left_out_where_another_is_chosen() -> None:
     settings, _ = resolve(Preset, "nonlinear", "vlad", {})
     assert settings["epochs"] == 30 and "aggregator.clusters" not in settings
     assert resolve(Preset, "netvlad", "vlad", {})[0]["aggregator.clusters"] == 16
+
+
+@pytest.mark.parametrize("aggregator", AGGREGATORS)
+@pytest.mark.parametrize("method", registered())
+def test_every_registered_preset_holds_with_every_aggregator(method: str, aggregator: str) -> None:
+    for preset in (None, *find_method(method).presets):
+        led, chosen = preset_in_force(method, preset, None)
+        resolve(find_method(led), aggregator, chosen, {})
 
 
 def test_a_shortened_schedule_shortens_the_presets_too() -> None:
