@@ -117,7 +117,7 @@ def test_ablations_differ_in_what_the_paper_says() -> None:
     assert settings["FA+DL"] == settings["E1"] == {"second": "none"}
     assert settings["CFS"] == {"motion": False, "sampler2": "uniform"}
     assert settings["CFS+ME+CBS"] == settings["E1+E2"] == {}
-    assert settings["E1+E1"] == {"second": "e1"}
+    assert settings["E1+E1"] == {"second": "e1", "sampler2": "uniform"}
     assert [settings[beta] for beta in ("0.3", "0.5", "0.7")] == [
         {"beta": beta} for beta in (0.3, 0.5, 0.7)
     ]

@@ -7,7 +7,8 @@ Everything is measured in one run on one machine, in turn and several rounds, an
 ratios of medians; features are made up and lie in a temporary folder.
 
 - ceiling: forward, backward and step on one batch that stays on the device, as often as an epoch
-  has steps; for FrameStack with the scores that its running AP needs.
+  has steps; where frames are stacked with the scores that the running AP needs. For the code of
+  MEID's authors without drawing and stacking frames.
 - ours: `train_epoch` with features kept beside the network (or in main memory) and streamed.
 - field: tools/field_loop.py.
 - evaluation: AP of 51,239 x 1,004 scores against an argsort per class, on one core and on all.
@@ -38,6 +39,7 @@ from tabulate import tabulate
 from meid_bench.aggregators import aggregator_maker, find_aggregator
 from meid_bench.annotation import Annotation
 from meid_bench.benchmark import Benchmark
+from meid_bench.config import changed
 from meid_bench.data import Examples, FrameRule, load_examples
 from meid_bench.device import choose_device, describe
 from meid_bench.features import FeatureStore
@@ -45,6 +47,7 @@ from meid_bench.longtail import Bins
 from meid_bench.method import MakeAggregator, Method, Stage, Task
 from meid_bench.metrics import average_precision
 from meid_bench.plugins import find_method
+from meid_bench.running.presets import preset_settings
 from meid_bench.sampling import EpochSampler, batches
 from meid_bench.stores.feature_manifest import Recipe, feature_manifest
 from meid_bench.stores.shard import VideoFeatures
@@ -56,7 +59,11 @@ from meid_bench.training.execution import arithmetic, resolve_precision
 CASES = {"plain": ("plain", 0), "FrameStack": ("framestack", 0)} | {
     "MEID, stage 1": ("meid", 0),
     "MEID, stage 2": ("meid", 1),
+    "its authors' code, stage 1": ("meid-authors", 0),
+    "its authors' code, stage 2": ("meid-authors", 1),
 }
+# Without what a step does beside the network's forward and backward: the ceiling's settings.
+BARE: dict[str, dict[str, object]] = {"meid-authors": {"redraw": False, "ratio": 0.0}}
 EPOCH = 1  # of the stage: from it on FrameStack stacks
 TENFOLD = 10
 # glibc keeps freed tensors of a few megabytes for later, more of them the more steps there were:
@@ -158,25 +165,30 @@ class Subject:
             self.stepper.step(batch, EPOCH)
 
 
-def subject(size: Size, case: str, train: Examples, bfloat16: bool, field_net: bool) -> Subject:
+def subject(
+    size: Size, case: str, train: Examples, bfloat16: bool, field_net: bool, bare: bool = False
+) -> Subject:
     """A method at the stage that a case names, with fresh weights."""
     torch.manual_seed(0)
     name, number = CASES[case]
     counts = tuple(int(n) for n in train.labels.sum(0, dtype=np.int64))
     classes = np.argsort(counts)[::-1]
     thirds = dict(zip(("head", "medium", "tail"), np.array_split(classes, 3), strict=True))
-    task = Task(size.width, counts, {k: tuple(map(int, v)) for k, v in thirds.items()})
+    groups = {group: tuple(map(int, index)) for group, index in thirds.items()}
+    task = Task(size.width, counts, groups, size.frames)
     kind = find_method(name)
-    method = kind(task, kind.Config(), maker(size, field_net))
+    config = changed(kind.Config(), BARE.get(name, {}) if bare else {})
+    method = kind(task, config, maker(size, kind, field_net))
     return Subject(method, method.stages()[number], number, train, size, bfloat16)
 
 
-def maker(size: Size, field_net: bool) -> MakeAggregator:
-    """The aggregator; for the field's loop its Nonlinear as the field has it."""
+def maker(size: Size, kind: type[Method], field_net: bool) -> MakeAggregator:
+    """The method's aggregator; for the field's loop its Nonlinear as the field has it."""
     if field_net and size.aggregator == "nonlinear":
         return FieldNonlinear
-    config = find_aggregator(size.aggregator).Config()
-    return aggregator_maker(size.aggregator, config)
+    settings = preset_settings(kind, size.aggregator, None).aggregator
+    config = changed(find_aggregator(size.aggregator).Config(), settings)
+    return aggregator_maker(size.aggregator, config, size.frames)
 
 
 def seconds(work: Callable[[], object], device: torch.device) -> float:
@@ -200,6 +212,7 @@ def measure_epochs(
     rows = []
     for case in CASES:
         ours, streaming = (subject(size, case, t, bfloat16, False) for t in (kept, streamed))
+        bare = subject(size, case, kept, bfloat16, False, bare=True)
         theirs = subject(size, case, kept, False, True)
         stacks = case == "FrameStack"
         loop = FieldLoop(
@@ -207,7 +220,7 @@ def measure_epochs(
         )
         theirs.method.train()
         works = {
-            "ceiling": ours.ceiling,
+            "ceiling": bare.ceiling,
             "kept": ours.epoch,
             "streamed": streaming.epoch,
             "field": loop.epoch,

@@ -31,7 +31,8 @@ from meid_bench.train import RunnerConfig, Training, fit, point_scores
 from meid_bench.training.predict import predict
 
 LABELS = 3  # of a video, at least one
-NOISE = 4.0  # length of the noise, that of a class's direction being 1
+NOISE = 2.0  # length of the noise, that of a class's direction being 1
+BATCH = 64
 CPU = torch.device("cpu")
 SCHEDULE = {"epochs": 6, "milestones": (3, 5)}
 
@@ -78,7 +79,8 @@ def train(world: World, sizes: tuple[int, int], settings: dict[str, object]) -> 
     method = MEID(task, changed(MEIDConfig(), {**SCHEDULE, **settings}), make)
     points: list[CurvePoint] = []
     score = point_scores(val.labels, groups)
-    fit(Training(method, train, val, score, RunnerConfig(), world.seed, points.append))
+    runner = RunnerConfig(batch=BATCH)
+    fit(Training(method, train, val, score, runner, world.seed, points.append, bfloat16=True))
     shares = [
         max(p.diagnostics.get("distillation_share") or 0.0 for p in points if p.stage == stage.name)
         for stage in method.stages()

@@ -71,7 +71,7 @@ SECOND_EXPERT = (
 )
 EXPERTS = (
     Variant("E1", "meid", {"second": "none"}),
-    Variant("E1+E1", "meid", {"second": "e1"}),
+    Variant("E1+E1", "meid", {"second": "e1", "sampler2": "uniform"}),
     Variant("E1+E2", "meid"),
 )
 BETAS = tuple(Variant(str(beta), "meid", {"beta": beta}) for beta in (0.3, 0.5, 0.7))
