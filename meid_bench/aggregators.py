@@ -44,8 +44,8 @@ class Nonlinear(nn.Module):
     only.
 
     Reference:
-        VideoLT's NonlinearClassifier (models/models.py at 1732d5c). Without `hidden_layer`, the Linear
-        of MEID's eq. 4 and 12, and the head of its authors' code.
+        VideoLT's NonlinearClassifier (models/models.py at 1732d5c). Without `hidden_layer`, the
+        Linear of MEID's eq. 4 and 12, and the head of its authors' code.
 
     Differs:
         The average comes before the last layer. The mean of a linear layer's outputs is its
