@@ -70,6 +70,12 @@ def cells(output: str, label: str) -> list[str]:
     return re.sub(r" ± \S+", "", line.removeprefix(label)).split()
 
 
+def difference(output: str, label: str) -> tuple[float, float]:
+    """Our overall mAP of that label, and the column of differences."""
+    values = cells(output, label)
+    return float(values[0]), float(next(value for value in values if value[0] in "+-"))
+
+
 @pytest.mark.parametrize("table", TABLES)
 def test_every_published_row_has_a_run_or_a_reason_why_not(table: str) -> None:
     ours, reasons = set(), set()
@@ -117,7 +123,7 @@ def test_ablations_differ_in_what_the_paper_says() -> None:
     assert settings["FA+DL"] == settings["E1"] == {"second": "none"}
     assert settings["CFS"] == {"motion": False, "sampler2": "uniform"}
     assert settings["CFS+ME+CBS"] == settings["E1+E2"] == {}
-    assert settings["E1+E1"] == {"second": "e1", "sampler2": "uniform"}
+    assert settings["E1+E1"] == {"second": "e1"}
     assert [settings[beta] for beta in ("0.3", "0.5", "0.7")] == [
         {"beta": beta} for beta in (0.3, 0.5, 0.7)
     ]
@@ -221,8 +227,8 @@ def test_the_supplements_tables_run_what_our_settings_can(tmp_path: Path) -> Non
     assert done.exit_code == 0, done.output
     assert "supplement, Table 1 on" in done.output
     for label, published in (("Summation", 0.618), ("Mean", 0.619)):
-        overall, _, _, _, difference, *_ = cells(done.output, label)
-        assert float(difference) == pytest.approx(float(overall) - published, abs=0.0011)
+        overall, shown = difference(done.output, label)
+        assert shown == pytest.approx(overall - published, abs=0.0011)
 
 
 def test_what_our_settings_cannot_run_is_published_only(tmp_path: Path) -> None:
