@@ -96,7 +96,7 @@ class Board:
         title: Names the benchmark.
         benchmark: What it is the board of.
         sections: Never ranked against each other.
-        chance: Each measure for a constant score: its AP is the class's prevalence.
+        chance: Each number as a random ranking gives it on average.
         left_out: One sentence for each record, or kind of record, that is not on the board.
         differing: One sentence for each record that its saved scores contradict.
     """
@@ -189,6 +189,8 @@ def load_board(dataset: str, root: Path | None = None, rescore: bool = False) ->
 def leaderboard(dataset: str = "charadeslt", root: Path | None = None) -> "pd.DataFrame":
     """The board as a pandas frame: one line per row, the chance row, then published numbers.
 
+    Rows have the marks that the command shows.
+
     Args:
         dataset: Name of a built benchmark.
         root: The data root; $MEID_BENCH_HOME or ./data where it is left out.
@@ -197,8 +199,9 @@ def leaderboard(dataset: str = "charadeslt", root: Path | None = None) -> "pd.Da
         MeidBenchError: The benchmark has not been built.
     """
     from meid_bench.board.board_format import board_frame
+    from meid_bench.board.compare import mark_ties
 
-    return board_frame(load_board(dataset, root))
+    return board_frame(mark_ties(load_board(dataset, root))[0])
 
 
 def _latest(records: Mapping[Path, Result], left_out: list[str]) -> dict[Path, Result]:

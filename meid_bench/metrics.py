@@ -192,14 +192,24 @@ def evaluate_scores(
 def chance(
     labels: NDArray[Any], groups: Mapping[str, NDArray[np.int64]]
 ) -> dict[str, float | None]:
-    """What a constant score is worth: every number of `NUMBERS`, None where it is not defined.
+    """What a random ranking gives on average: all of `NUMBERS`, None where one is not defined.
+
+    The AP of a class with P positives among N videos is then on average
+
+        (H_N + (P - 1) (N - H_N) / (N - 1)) / N,  H_N = 1 + 1/2 + ... + 1/N:
+
+    a positive at rank k, all ranks alike, has 1 + (k - 1) (P - 1) / (N - 1) positives down to it.
+    That is more than the class's prevalence P / N, which is what one constant score gets, and most
+    so for rare classes.
 
     Args:
         labels: 0 or 1, (N, C).
         groups: "head", "medium" and "tail" to class indices.
     """
-    prevalence = np.asarray(labels, dtype=np.float64).mean(axis=0)
-    means = group_means(np.where(prevalence > 0, prevalence, np.nan), groups)
+    videos, positives = len(labels), np.asarray(labels, dtype=np.float64).sum(axis=0)
+    harmonic = float((1 / np.arange(1, videos + 1)).sum())
+    others = (positives - 1) * (videos - harmonic) / max(videos - 1, 1)
+    means = group_means(np.where(positives > 0, (harmonic + others) / videos, np.nan), groups)
     constant = np.zeros(labels.shape, dtype=np.float32)
     right = {name: _mean(hits(constant, labels, k)) for name, k in ACCURACIES.items()}
     return {name: _none(value) for name, value in {**means, **right}.items()}

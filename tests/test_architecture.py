@@ -20,7 +20,8 @@ BELOW = {
 }
 # All of the toolkit that a method needs, and so all that a method may lean on.
 FOR_METHODS = {"method", "layers", "losses", "frame_draws", "sampling", "metrics", "errors"}
-PURE = {"metrics", "longtail", "losses", "frame_draws", "board.bootstrap", "building.stratify"}
+PURE = {"metrics", "longtail", "losses", "frame_draws", "building.stratify"}
+PURE |= {"board.bootstrap", "board.joint"}
 IMPURE = {"os", "io", "sys", "pathlib", "shutil", "tempfile", "json", "csv", "logging", "random"}
 IMPURE |= {"click", "h5py", "pandas", "requests", "tqdm"}
 HEAVY = {"torch", "torchvision", "h5py", "pandas", "av", "decord", "bokeh", "matplotlib", "sklearn"}

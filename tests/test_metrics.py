@@ -99,15 +99,34 @@ def test_single_positive_is_one_over_its_rank(rank):
     assert average_precision(scores, labels)[0] == 1 / (rank + 1)
 
 
-def test_constant_score_is_chance():
-    _, labels = made(300, 20, 1, 0.02)
-    labels[:, 3] = 0
-    constant = np.full(labels.shape, 0.5)
+def test_chance_is_the_mean_over_every_ranking():
+    labels = np.array([[1, 1, 1, 0], [0, 1, 1, 0], [0, 0, 1, 0], [0, 0, 1, 0], [0, 0, 1, 0]])
+    expected = np.mean(
+        [
+            average_precision(np.array([order] * 4).T / 5, labels)
+            for order in permutations(range(5))
+        ],
+        axis=0,
+    )
     found = chance(labels, GROUPS)
-    means = group_means(average_precision(constant, labels), GROUPS)
-    assert found["overall"] == pytest.approx(means["overall"])
+    assert found["head"] == pytest.approx(expected[:2].mean(), abs=1e-15)
+    assert found["medium"] == expected[2] == 1
     assert found["tail"] is None
-    assert found["acc5"] == pytest.approx(np.nanmean(hits(constant, labels, 5)))
+    assert chance(labels[:1], GROUPS)["overall"] == 1
+
+
+def test_chance_is_what_random_scores_give():
+    rng = np.random.default_rng(0)
+    _, labels = made(300, 20, 1, 0.03)
+    labels[:, 3] = 0
+    random = [evaluate_scores(rng.random(labels.shape), labels, GROUPS) for _ in range(200)]
+    found = chance(labels, GROUPS)
+    for name in ("overall", "acc1", "acc5"):
+        drawn = [getattr(metrics, name) for metrics in random]
+        error = np.std(drawn) / len(drawn) ** 0.5
+        assert found[name] == pytest.approx(np.mean(drawn), abs=4 * error)
+    prevalence = labels.mean(axis=0)
+    assert found["overall"] > 1.1 * prevalence[prevalence > 0].mean()
 
 
 @pytest.mark.parametrize(

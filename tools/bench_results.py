@@ -16,7 +16,8 @@ import numpy as np
 from field_loop import argsort_ap
 from numpy.typing import NDArray
 
-from meid_bench.board.bootstrap import intervals, resample
+from meid_bench.board.bootstrap import resample
+from meid_bench.board.joint import Joint
 from meid_bench.cores import cores
 from meid_bench.metrics import average_precision
 
@@ -67,10 +68,10 @@ def bench_bootstrap(resamples: int) -> None:
         return (1 / (1 + np.exp(-logits))).astype(np.float32)
 
     scores = {"a": [made(1.2) for _ in range(3)], "b": [made(1.1) for _ in range(3)]}
-    for name, unit in ((f"{subjects} subjects", clusters), ("videos", np.arange(videos))):
+    for name, unit in ((f"{subjects} subjects", clusters), (f"{videos} videos", np.arange(videos))):
         start = time.perf_counter()
         drawn = resample(scores, labels, unit, groups, resamples)
-        intervals(drawn, "a", "b")
+        Joint(drawn, "overall").interval("a", "b")
         took = time.perf_counter() - start
         print(f"Bootstrap, 2 methods x 3 seeds, {resamples:,} resamples of {name}: {took:.1f} s")
 
@@ -81,7 +82,7 @@ def main() -> None:
     parser.add_argument("--videos", type=int, default=51_239)
     parser.add_argument("--classes", type=int, default=1_004)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--resamples", type=int, default=10_000)
+    parser.add_argument("--resamples", type=int, default=2_000)
     arguments = parser.parse_args()
     load = os.getloadavg()[0]
     print(f"{platform.processor() or platform.machine()}, {cores()} cores, load {load:.1f}")

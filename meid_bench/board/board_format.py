@@ -8,9 +8,9 @@ from typing import Any
 import pandas as pd
 from tabulate import tabulate
 
-from meid_bench.board.bootstrap import CONFIDENCE, Interval
 from meid_bench.board.compare import Comparison
 from meid_bench.board.fitted_table import WIDTH, fitted_table
+from meid_bench.board.joint import CONFIDENCE
 from meid_bench.board.published import PublishedRow, caution, published_results, table_title
 from meid_bench.leaderboard import Board, Row, Section, Spread
 from meid_bench.longtail import GROUPS
@@ -67,21 +67,28 @@ def format_board(board: Board, style: str, width: int = WIDTH) -> str:
 def format_comparison(comparison: Comparison) -> str:
     """The comparison as text for a terminal."""
     parts = [
-        f"Paired bootstrap over {comparison.clusters} test {comparison.unit} and over seeds, "
-        f"{comparison.resamples:,} resamples; difference of test mAP, {CONFIDENCE:.0%} interval"
+        f"Paired bootstrap over {comparison.clusters} test {comparison.unit}, "
+        f"{comparison.resamples:,} resamples, and variance over seeds. Difference of test mAP; the "
+        f"intervals hold together, at {CONFIDENCE:.0%}, for all pairs of the {comparison.family} "
+        "rows of their part of the board"
     ]
     for (first, second), measures in comparison.differences.items():
         lines = [
-            [measure, f"{i.difference:+.4f}", f"[{i.low:+.4f}, {i.high:+.4f}]", _verdict(i)]
+            [
+                measure,
+                f"{i.difference:+.4f}",
+                f"[{i.low:+.4f}, {i.high:+.4f}]",
+                "differs" if i.differs else "",
+            ]
             for measure, i in measures.items()
         ]
         headers = ["", "difference", f"{CONFIDENCE:.0%} interval", ""]
         parts.append(f"{first} - {second}\n" + tabulate(lines, headers, disable_numparse=True))
-    told = [f"{name} (p = {p:.3g})" for name, p in comparison.adjusted.items()]
     tied = ", ".join(comparison.tied) or "none"
+    against = ", ".join(f"{name} {p:.3g}" for name, p in comparison.p.items())
     parts.append(
-        f"Best overall: {comparison.best}. Cannot be told from it: {tied}. "
-        f"Holm-corrected against {len(told)}: {', '.join(told)}"
+        f'Best overall: {comparison.best}. Cannot be told from it: {tied}. p of "as good as the '
+        f'best", for all pairs together: {against or "unknown"}'
     )
     dropped = ", ".join(f"{name} {value:.2f}" for name, value in comparison.dropped.items())
     parts.append(f"Classes that a resample left without positives, on average: {dropped}")
@@ -265,7 +272,3 @@ def _json(board: Board) -> str:
     rows = json.loads(board_frame(board).to_json(orient="records", double_precision=15))
     data = {"title": board.title, "left_out": board.left_out, "rows": rows}
     return json.dumps(data, ensure_ascii=False, indent=1)
-
-
-def _verdict(interval: Interval) -> str:
-    return "" if interval.low <= 0 <= interval.high else "differs"

@@ -25,18 +25,9 @@ from meid_bench.cli.root_option import root_option
     metavar="A,B[,...]",
     help="Differences of rows with intervals, instead of the board; a/nextvlad tells rows apart.",
 )
-@click.option(
-    "--resamples",
-    type=click.IntRange(min=100),
-    default=10_000,
-    show_default=True,
-    help="Of the bootstrap behind --compare.",
-)
 @click.option("--rescore", is_flag=True, help="Recompute every record from its saved scores.")
 @root_option
-def leaderboard(
-    dataset: str, style: str, names: str | None, resamples: int, rescore: bool, root: Path
-) -> None:
+def leaderboard(dataset: str, style: str, names: str | None, rescore: bool, root: Path) -> None:
     """Every recorded run of a benchmark, ranked; published numbers below, unranked.
 
     \b
@@ -54,10 +45,10 @@ def leaderboard(
         click.echo(f"Note: {sentence}", err=True)
     if names is not None:
         asked = [name.strip() for name in names.split(",") if name.strip()]
-        click.echo(format_comparison(compare(board, asked, resamples)))
+        click.echo(format_comparison(compare(board, asked)))
     else:
-        board, untested = mark_ties(board)
-        for sentence in untested:
+        board, notes = mark_ties(board)
+        for sentence in notes:
             click.echo(f"Note: {sentence}", err=True)
         width = get_terminal_size((WIDTH, 24)).columns
         click.echo(format_board(board, style, width))

@@ -7,8 +7,9 @@ from itertools import permutations
 import numpy as np
 
 from meid_bench.benchmark import Benchmark
-from meid_bench.board.bootstrap import Interval, Resampled, basic_interval, resample
-from meid_bench.board.compare import cluster_videos
+from meid_bench.board.bootstrap import Resampled, resample
+from meid_bench.board.joint import Interval, Joint
+from meid_bench.board.kept_draws import cluster_videos
 from meid_bench.board.score_file import load_test_scores
 from meid_bench.running.papertable import DISJOINT, Block
 from meid_bench.running.reproduce import Reproduced
@@ -82,10 +83,13 @@ def _resampled(one: Reproduced, labels: Sequence[str], seed: int) -> Resampled:
 
 
 def with_mean(resampled: Resampled) -> Resampled:
-    """The same with the mean of all rows as one more row."""
+    """The same with the mean of all rows as one more row, of as many seeds as all of them have."""
+    seeds = min(len(runs) for runs in resampled.runs.values())
+    of_seeds = np.mean([runs[:seeds] for runs in resampled.runs.values()], axis=0)
+    full = np.mean(list(resampled.full.values()), axis=0)
     return replace(
         resampled,
-        full={**resampled.full, MEAN: np.mean(list(resampled.full.values()), axis=0)},
+        runs={**resampled.runs, MEAN: of_seeds - of_seeds.mean(axis=0) + full},
         means={**resampled.means, MEAN: np.mean(list(resampled.means.values()), axis=0)},
     )
 
@@ -94,17 +98,20 @@ def differences(first: Resampled, second: Resampled) -> dict[str, dict[str, Inte
     """Each row's measures on one test list minus those on another, with intervals.
 
     Nothing pairs the resamples of two lists, so theirs must have been drawn independently. Where
-    a subject stands in both, the intervals are wider than they need be.
+    a subject stands in both, the intervals are wider than they need be. Each holds by itself.
     """
     found: dict[str, dict[str, Interval]] = {}
-    for row in first.full:
-        found[row] = {}
-        for column, measure in enumerate(first.measures):
-            difference = float(first.full[row][column] - second.full[row][column])
-            drawn = first.means[row][:, column] - second.means[row][:, column]
-            interval = basic_interval(difference, drawn)
-            if interval is not None:
-                found[row][measure] = interval
+    for row in first.runs:
+        sides = Resampled(
+            measures=first.measures,
+            runs={"first": first.runs[row], "second": second.runs[row]},
+            means={"first": first.means[row], "second": second.means[row]},
+            clusters=min(first.clusters, second.clusters),
+        )
+        intervals = {
+            measure: Joint(sides, measure).interval("first", "second") for measure in first.measures
+        }
+        found[row] = {name: interval for name, interval in intervals.items() if interval}
     return found
 
 

@@ -8,8 +8,8 @@ from tabulate import tabulate
 
 from meid_bench.benchmark import load_benchmark
 from meid_bench.board.board_format import spread_text
-from meid_bench.board.bootstrap import CONFIDENCE
-from meid_bench.board.compare import cluster_videos
+from meid_bench.board.joint import CONFIDENCE
+from meid_bench.board.kept_draws import cluster_videos
 from meid_bench.board.published import PublishedRow, caution, published_statistics
 from meid_bench.building.table1 import compare
 from meid_bench.errors import MeidBenchError
@@ -96,9 +96,10 @@ def format_leak(leak: Leak) -> str:
     shared = [shared_subjects(benchmark) for benchmark in leak.benchmarks]
     unit = cluster_videos(leak.benchmarks[0])[1]
     notes = [
-        f"{CONFIDENCE:.0%} intervals: the test {unit} of each list, and the seeds, were resampled "
-        f"by themselves, {RESAMPLES:,} times. How the lists were drawn is not in the intervals, "
-        "and they differ in more than the leak: other videos are in train and in test.",
+        f"{CONFIDENCE:.0%} intervals: the test {unit} of each list were resampled by themselves, "
+        f"{RESAMPLES:,} times, with room for the variance over seeds. How the lists were drawn is "
+        "not in the intervals, and they differ in more than the leak: other videos are in train "
+        "and in test.",
     ]
     if leak.seeds == 1:
         notes.append("One seed: how far another would move a row is not in its interval.")
