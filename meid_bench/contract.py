@@ -234,6 +234,48 @@ def repeats(subject: Subject) -> None:
     require_contract(runs[0] == runs[1], "the same seed gives other losses on a second run")
 
 
+def draws_from_its_batch(subject: Subject) -> None:
+    """Another global seed changes no loss: what a loss draws, it draws from Batch.generator."""
+    first, second = (_losses_under(subject, seed) for seed in (0, 1))
+    for where, loss in first.items():
+        require_contract(
+            loss == second[where],
+            f"the loss {where} follows torch's global seed; draw from batch.generator, or by "
+            "batch.uniform() and batch.shuffled()",
+        )
+
+
+def _losses_under(subject: Subject, seed: int) -> dict[str, float]:
+    """Losses of a fresh method, each under the same seed of torch's global generator."""
+    losses = {}
+    for method, stage, batch in subject.stages():
+        _seed_modules(method)
+        for epoch in (0, 1, stage.epochs - 1):
+            batch.generator.manual_seed(0)
+            torch.manual_seed(seed)
+            with torch.no_grad():
+                loss = method.loss(batch, stage, epoch).item()
+            losses[f"in stage {stage.name!r}, epoch {epoch}"] = loss
+            method.end_epoch(stage, epoch, torch.linspace(0, 1, CLASSES))
+    return losses
+
+
+def _seed_modules(method: Method) -> None:
+    """Let each module's forward, as of a dropout, draw from one seed: it is the network's own."""
+    states: list[Tensor] = []
+
+    def enter(*_: object) -> None:
+        states.append(torch.get_rng_state())
+        torch.manual_seed(0)
+
+    def leave(*_: object) -> None:
+        torch.set_rng_state(states.pop())
+
+    for module in method.modules():
+        module.register_forward_pre_hook(enter)
+        module.register_forward_hook(leave)
+
+
 def survives_saving(subject: Subject) -> None:
     """Weights written and read give the same logits in a method built anew."""
     for method, stage, batch in subject.stages():
@@ -277,6 +319,7 @@ CLAUSES: dict[str, Callable[[Subject], None]] = {
     "gradients for exactly what is trainable": trains_what_it_says,
     f"loss falls over {STEPS} steps, frozen parts stay": learns,
     "same seed, same losses": repeats,
+    "all draws of a loss from its batch": draws_from_its_batch,
     "state survives saving": survives_saving,
     "explain and diagnostics have their shapes": explains,
 }

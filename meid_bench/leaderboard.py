@@ -17,6 +17,14 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+PROTOCOL_TITLES = {
+    frozenset({"paper"}): "paper",
+    frozenset({"paper", "changed"}): "paper, or changed where a row names settings",
+    frozenset({"changed"}): "changed, as every row names",
+    frozenset({"equal"}): "equal",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Spread:
     """Mean over seeds and sample standard deviation (n - 1); None for one seed."""
@@ -31,7 +39,8 @@ class Row:
 
     Attributes:
         runs: Their folders with their records, by seed.
-        variant: Settings in which this row differs from others of its method.
+        variant: Settings that are not what the row's preset, or its method's defaults, have; then
+            whatever else tells it from other rows of its method, "code" among it.
         scores: Each number of `NUMBERS`, and "<view> overall" where the videos have views, over
             the seeds; a measure that is not defined is left out.
         marks: What a reader must know before comparing this row.
@@ -50,9 +59,15 @@ class Row:
     @property
     def name(self) -> str:
         """What tells the row apart, for example "cbs/e1/gamma=2.0"."""
-        network = ["e1"] if self.first.network == "e1" else []
-        settings = [f"{key}={_shown(value)}" for key, value in self.variant.items()]
+        network = [self.first.network] if self.first.network not in (None, "own") else []
+        settings = [f"{key}={setting_text(value)}" for key, value in self.variant.items()]
         return "/".join([self.first.method, *network, *settings])
+
+    @property
+    def protocol(self) -> str | None:
+        """As "paper", its own schedule, "changed" in some settings, or "equal"; if it has one."""
+        changed = self.first.protocol == "paper" and self.first.changed
+        return "changed" if changed else self.first.protocol
 
     @property
     def features_fingerprint(self) -> str | None:
@@ -82,10 +97,8 @@ class Section:
         """Heading, for example "protocol paper, features resnet101-... (1a2b3c4d)"."""
         if self.features is None:
             return "submissions: scores made elsewhere, on features that are not known here"
-        return (
-            f"protocol {self.protocol}, features {self.features.name} "
-            f"({self.features.fingerprint[:8]})"
-        )
+        name = PROTOCOL_TITLES[frozenset(str(row.protocol) for row in self.rows)]
+        return f"protocol {name}, features {self.features.name} ({self.features.fingerprint[:8]})"
 
 
 @dataclass(frozen=True)
@@ -220,7 +233,7 @@ def _row_key(record: Result) -> str:
     features = record.features and record.features.fingerprint
     missing = {split: sorted(ids) for split, ids in record.missing.items()}
     parts = (record.source, record.method, record.aggregator, record.network, record.preset)
-    rest = (record.protocol, features, missing, record.settings)
+    rest = (record.protocol, features, missing, record.settings, record.code)
     return json.dumps([parts, rest], sort_keys=True)
 
 
@@ -234,7 +247,8 @@ def make_row(runs: Mapping[Path, Result]) -> Row:
     for view in records[0].test.views:
         values = [record.test.views.get(view, {}).get("overall") for record in records]
         _add(scores, f"{view} overall", values)
-    return Row(ordered, {}, scores, _marks(records))
+    variant = {key: records[0].settings[key] for key in sorted(records[0].changed)}
+    return Row(ordered, variant, scores, _marks(records))
 
 
 def _add(scores: dict[str, Spread], measure: str, values: Iterable[float | None]) -> None:
@@ -260,25 +274,32 @@ def _marks(records: Sequence[Result]) -> tuple[str, ...]:
 
 
 def _name_variants(rows: Sequence[Row]) -> list[Row]:
-    """Give each row the settings in which rows of its method differ: no two look the same."""
+    """Name also what else tells rows of a method apart: no two look the same."""
     named = []
     for row in rows:
         alike = [other for other in rows if _kind(other) == _kind(row)]
-        keys = sorted({key for other in alike for key in other.first.settings})
-        variant = {
-            key: row.first.settings.get(key)
+        own, others = _telling(row), [_telling(other) for other in alike]
+        keys = sorted({key for other in others for key in other})
+        more = {
+            key: own.get(key)
             for key in keys
-            if len({json.dumps(r.first.settings.get(key), sort_keys=True) for r in alike}) > 1
+            if len({json.dumps(other.get(key), sort_keys=True) for other in others}) > 1
         }
-        named.append(replace(row, variant=variant))
+        named.append(replace(row, variant={**row.variant, **more}))
     return named
 
 
-def _kind(row: Row) -> tuple[str | None, ...]:
+def _telling(row: Row) -> dict[str, Any]:
+    """Everything that may tell a row from those that a line of the board shows alike."""
+    return {**row.first.settings, "code": row.first.code and row.first.code[:8]}
+
+
+def _kind(row: Row) -> tuple[str, ...]:
     """What a line of the board shows anyway; only rows that agree in it need telling apart."""
     record = row.first
     shown = (record.source, record.method, record.aggregator, record.network, record.preset)
-    return (*shown, record.protocol, row.features_fingerprint)
+    rest = (record.protocol, row.features_fingerprint, dict(row.variant))
+    return tuple(json.dumps(item, sort_keys=True) for item in (*shown, *rest))
 
 
 def _sections(rows: Iterable[Row]) -> tuple[Section, ...]:
@@ -299,5 +320,8 @@ def _sections(rows: Iterable[Row]) -> tuple[Section, ...]:
     )
 
 
-def _shown(value: Any) -> str:
+def setting_text(value: Any) -> str:
+    """A setting's value in a row's name, without the commas that divide names."""
+    if isinstance(value, list):
+        return "+".join(map(setting_text, value))
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

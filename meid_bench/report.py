@@ -96,7 +96,7 @@ class _Part:
         self.labels = row_labels(board)
         self.curves = self._curves()
         self.published = _published(board.benchmark)
-        self.matched = match_published(board.rows, self.labels, self.published)
+        self.matched = match_published(board, self.labels)
 
     def _curves(self) -> list[report_plots.Curve]:
         found = []

@@ -74,10 +74,12 @@ class Result:
         features: What was trained on; None for a submission.
         method: The method's name, or the submission's.
         aggregator: For example "nextvlad"; None for a submission.
-        network: "own", or "e1" where a loss ran on MEID's first expert's network.
+        network: "own", or the registered network that the loss ran on, for example "e1".
         preset: For example "videolt"; None where the method's defaults hold.
         protocol: "paper" or "equal"; None for a submission.
         settings: Every setting of the method's Config and of the runner that can move a number.
+        changed: Names of settings that are not what the preset, or the defaults, have.
+        code: SHA-256 of the method's source, as `code_identity.code_of` takes it.
         seed: None for a submission.
         val, test: Metrics at the reported epoch; val is None for a submission.
         last_epoch_val, last_epoch_test: Metrics of the last epoch.
@@ -93,7 +95,7 @@ class Result:
         warnings: Sentences about what may have failed silently.
         diagnostics: Last values of what the method measures of itself; None for not finite.
         environment: Versions, device, precision, threads.
-        version, commit: Of meid-bench; commit is None where it is not known.
+        version, commit: Of meid-bench; commit is None outside its own checkout.
         seconds: Wall time of the run.
         date: When it ended, ISO 8601, UTC.
     """
@@ -105,10 +107,12 @@ class Result:
     features: Features | None
     method: str
     aggregator: str | None
-    network: Literal["own", "e1"] | None
+    network: str | None
     preset: str | None
     protocol: Literal["paper", "equal"] | None
     settings: Mapping[str, Any]
+    changed: tuple[str, ...]
+    code: str | None
     seed: int | None
     val: Metrics | None
     test: Metrics

@@ -19,6 +19,7 @@ from meid_bench.method import Method
 from meid_bench.metrics import evaluate_scores
 from meid_bench.ranks import find_ranks
 from meid_bench.results import (
+    RECORD,
     CurvePoint,
     Result,
     load_result,
@@ -63,6 +64,8 @@ def run(
         MeidBenchError: The method breaks its contract, the features cannot be read, or a step has
             no room.
     """
+    if plan.request.again and ranks.rank() == 0:
+        (plan.folder / RECORD).unlink(missing_ok=True)  # a checkpoint stays: it is of this time
     if ranks.from_first(plan.finished):
         checkpoint_of(plan.folder).remove()
         return ranks.from_first(load_result(plan.folder))

@@ -71,6 +71,8 @@ def make_result(seed: int = 0, **changes: Any) -> Result:
         "preset": None,
         "protocol": "paper",
         "settings": {"gamma": 1.0, "batch": 128},
+        "changed": (),
+        "code": "d" * 64,
         "seed": seed,
         "val": metrics,
         "test": metrics,

@@ -79,6 +79,37 @@ class OwnRandomness(Good):
 FREE = torch.Generator()
 
 
+class GlobalRandomness(Good):
+    """Noise that the runner's ranks would not agree on, and that `--seed` alone would not fix."""
+
+    def loss(self, batch: Batch, stage: Stage, epoch: int) -> Tensor:
+        return super().loss(batch, stage, epoch) * (1 + torch.rand_like(batch.labels).mean())
+
+
+class LateRandomness(Good):
+    """Draws from the second epoch on, and in training alone."""
+
+    def loss(self, batch: Batch, stage: Stage, epoch: int) -> Tensor:
+        noise = torch.randn(()) if epoch and self.training else 0.0
+        return super().loss(batch, stage, epoch) * (1 + 0.01 * noise)
+
+
+class DropsOut(Good):
+    """Every way in which a network drops, and noise from where it belongs."""
+
+    def __init__(self, task, config, make_aggregator):  # type: ignore[no-untyped-def]
+        super().__init__(task, config, make_aggregator)
+        self.drop = torch.nn.Dropout(0.2)
+        self.mix = torch.nn.MultiheadAttention(task.width, 1, dropout=0.2, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        mixed = self.drop(x + self.mix(x, x, x)[0])
+        return super().forward(torch.nn.functional.dropout(mixed, 0.1, self.training))
+
+    def loss(self, batch: Batch, stage: Stage, epoch: int) -> Tensor:
+        return super().loss(batch, stage, epoch) * (1 + 0.01 * batch.uniform().mean())
+
+
 class HiddenState(Good):
     """Keeps a number that logits depend on outside its state."""
 
@@ -111,6 +142,7 @@ def problems(kind: type[Method]) -> dict[str, str]:
 
 def test_a_good_method_has_no_problem() -> None:
     assert problems(Good) == {}
+    assert problems(DropsOut) == {}
     assert len(check_method(Good, "nonlinear")) == len(CLAUSES)
 
 
@@ -124,6 +156,8 @@ def test_a_good_method_has_no_problem() -> None:
         (Detached, "unused.weight has no gradient in stage 'train', where trainable() names it"),
         (GoesUp, "30 steps do not lower the loss in stage 'train'"),
         (OwnRandomness, "the same seed gives other losses on a second run"),
+        (GlobalRandomness, "the loss in stage 'train', epoch 0 follows torch's global seed"),
+        (LateRandomness, "the loss in stage 'train', epoch 1 follows torch's global seed"),
         (HiddenState, "logits differ after the weights were written and read"),
         (OddSettings, "which no record can hold (its keys are not text)"),
         (Mutable, "Mutable.Config must be a frozen dataclass that extends MethodConfig"),

@@ -71,11 +71,73 @@ def test_whatever_differs_but_the_seed_is_a_row_of_its_own(change):
     assert first != second
 
 
-def test_settings_that_differ_name_the_rows():
+def changed(method="plain", seed=0, overall=0.5, **settings):
+    """A record of a run with settings changed from the preset's."""
+    return record(method, seed, overall, settings={"gamma": 1.0, **settings}, changed=(*settings,))
+
+
+def test_a_row_names_what_differs_from_its_preset_even_alone():
+    (row,) = board_of(changed(epochs=20, milestones=[10, 15])).rows
+    assert row.name == "plain/epochs=20/milestones=10+15"
+    assert row.protocol == "changed"
+    names = [row.name for row in board_of(changed(beta=0.3), changed(beta=0.5), record()).rows]
+    assert sorted(names) == ["plain", "plain/beta=0.3", "plain/beta=0.5"]
+
+
+def test_paper_is_said_only_where_nothing_is_changed():
+    def heading(*records):
+        (section,) = board_of(*records).sections
+        return section.title.partition(", features")[0]
+
+    assert heading(record()) == "protocol paper"
+    assert heading(changed(epochs=20)) == "protocol changed, as every row names"
+    both = "protocol paper, or changed where a row names settings"
+    assert heading(record(), changed(epochs=20)) == both
+    equal = record(protocol="equal", settings={"batch": 64}, changed=("batch",))
+    assert heading(equal) == "protocol equal"
+    frame = board_frame(board_of(record(), changed(epochs=20)))
+    assert sorted(frame["protocol"].dropna()) == ["changed", "paper"]
+
+
+def test_rows_that_would_look_alike_are_told_apart_by_settings_that_nobody_changed():
     board = board_of(
         record(settings={"beta": 0.3, "lr": 1}), record(settings={"beta": 0.5, "lr": 1})
     )
     assert sorted(row.name for row in board.rows) == ["plain/beta=0.3", "plain/beta=0.5"]
+
+
+def test_runs_of_different_code_are_never_one_row():
+    board = board_of(record(seed=0), record(seed=1), record(seed=2, code="e" * 64))
+    assert sorted((row.name, row.seeds) for row in board.rows) == [
+        ("plain/code=dddddddd", (0, 1)), ("plain/code=eeeeeeee", (2,)),
+    ]  # fmt: skip
+
+
+def test_a_network_is_named_as_it_is():
+    board = board_of(record(), record(network="e1"), record(network="mine"))
+    assert sorted(row.name for row in board.rows) == ["plain", "plain/e1", "plain/mine"]
+    assert board.left_out == ()
+
+
+def test_the_published_number_stands_beside_an_unchanged_row_on_its_own_lists():
+    untrained = Features("raw", "e" * 64, "resnet101", "random", 8, True, False)
+    rows = [
+        record("ldam", overall=0.2), changed("eql"), changed("cbs", gamma=2.0),
+        record("meid", features=untrained), record("srs"),
+        record("meid-authors", overall=0.181), record("mixup", network="e1"),
+    ]  # fmt: skip
+    board = board_of(*rows)
+    frame = board_frame(board).dropna(subset=["published_overall"])
+    frame = frame[frame["kind"] == "run"]
+    published = dict(zip(frame["method"], frame["published_overall"], strict=True))
+    assert published == {"ldam": 0.114, "eql": 0.121, "meid-authors": 0.151}
+    for style in ("table", "markdown"):
+        text = format_board(board, style)
+        assert "- paper" in text
+        (line,) = (x for x in text.splitlines() if " meid-authors" in x)
+        assert "+0.030" in line
+    other = make_board({Path("r"): rows[0]}, replace(BENCHMARK, published=None))
+    assert "- paper" not in format_board(other, "table")
 
 
 def test_features_and_protocols_are_never_ranked_together():
@@ -169,7 +231,11 @@ def test_the_table_has_100_columns_and_says_what_it_leaves_out():
     rows = [
         record("framestack", seed, 0.4 + seed / 10, test=metrics, **changes)
         for seed in (0, 1)
-        for changes in ({"preset": "videolt"}, {"aggregator": "netvlad"}, {"settings": settings})
+        for changes in (
+            {"preset": "videolt"},
+            {"aggregator": "netvlad"},
+            {"settings": settings, "changed": (*settings,)},
+        )
     ]
     rows += [record("framestack", test=metrics), record(warnings=("!",))]
     text = format_board(board_of(*rows), "table")

@@ -9,6 +9,7 @@ import pandas as pd
 from tabulate import tabulate
 
 from meid_bench.board.compare import Comparison
+from meid_bench.board.counterpart import counterpart
 from meid_bench.board.fitted_table import WIDTH, fitted_table
 from meid_bench.board.joint import CONFIDENCE
 from meid_bench.board.published import PublishedRow, caution, published_results, table_title
@@ -18,6 +19,7 @@ from meid_bench.metrics import NUMBERS, Metrics
 
 PUBLISHED = "published"
 CHANCE = "chance"
+BESIDE = "- paper"  # heading of the differences to published numbers
 # What a narrow terminal can do without, the first one first; views are before all of these.
 OPTIONAL = ("acc5", "acc1", "medium", "head")
 
@@ -27,11 +29,12 @@ def board_frame(board: Board) -> pd.DataFrame:
 
     Columns: kind ("run", "submission", "chance", "published"), rank, method, network, aggregator,
     preset, protocol, variant, features, features_fingerprint, encoder, overall, overall_std and
-    so on for head, medium, tail, acc1, acc5 and views, seeds (how many), marks, note, benchmark,
-    benchmark_fingerprint. What a line has not is missing; a published number has no rank.
+    so on for head, medium, tail, acc1, acc5 and views, published_overall (of the same method,
+    aggregator and encoder), seeds (how many), marks, note, benchmark, benchmark_fingerprint. What
+    a line has not is missing; a published number has no rank.
     """
     lines = [
-        _line(section, rank, row)
+        _line(section, rank, row, board)
         for section in board.sections
         for rank, row in enumerate(section.rows, start=1)
     ]
@@ -44,7 +47,7 @@ def board_frame(board: Board) -> pd.DataFrame:
     first += ["features", "features_fingerprint", "encoder"]
     views = [name for name in map(str, frame) if name.split("_")[0].endswith(" overall")]
     scores = [name for number in NUMBERS for name in (number, f"{number}_std")]
-    last = ["seeds", "marks", "note", "benchmark", "benchmark_fingerprint"]
+    last = ["published_overall", "seeds", "marks", "note", "benchmark", "benchmark_fingerprint"]
     frame = frame.reindex(columns=[*first, *scores, *views, *last])
     return frame.astype({"rank": "Int64", "seeds": "Int64"})
 
@@ -112,11 +115,12 @@ def _terminal(board: Board, width: int) -> str:
         views = [name for name in section.rows[0].scores if name not in NUMBERS]
         lines = [
             {"rank": str(rank), "method": name, **_short(row.scores, views)}
-            | {"seeds": str(len(row.seeds) or "")}
+            | {BESIDE: _beside(row, board), "seeds": str(len(row.seeds) or "")}
             for rank, (row, name) in enumerate(zip(section.rows, names, strict=True), start=1)
         ]
         lines.append(
-            {"rank": "", "method": CHANCE, **_short(_chance(board), views)} | {"seeds": ""}
+            {"rank": "", "method": CHANCE, **_short(_chance(board), views)}
+            | {BESIDE: "", "seeds": ""}
         )
         notes = [*(row.marks for row in section.rows), ()]
         table = fitted_table(lines, notes, width, (*views, *OPTIONAL))
@@ -133,7 +137,7 @@ def _terminal(board: Board, width: int) -> str:
 def _markdown(board: Board) -> str:
     parts = [f"## {_heading(board)}"]
     for section in board.sections:
-        lines = [_cells(row, rank) for rank, row in enumerate(section.rows, start=1)]
+        lines = [_cells(row, rank, board) for rank, row in enumerate(section.rows, start=1)]
         lines.append({"method": CHANCE} | _texts(_chance(board)))
         parts += [section.title, _whole_table(lines)]
     parts += _nothing(board)
@@ -194,11 +198,20 @@ def _chance(board: Board) -> dict[str, Spread]:
     return {name: Spread(value, None) for name, value in known.items()}
 
 
-def _cells(row: Row, rank: int) -> dict[str, str]:
+def _beside(row: Row, board: Board) -> str:
+    """Overall mAP less the published one."""
+    published = counterpart(row, board.benchmark)
+    if published is None:
+        return ""
+    return f"{row.scores['overall'].mean - published.overall:+.3f}"
+
+
+def _cells(row: Row, rank: int, board: Board) -> dict[str, str]:
     record = row.first
     names = {"aggregator": record.aggregator or "", "preset": record.preset or ""}
-    seeds = {"seeds": str(len(row.seeds) or ""), "notes": "; ".join(row.marks)}
-    return {"rank": str(rank), "method": row.name} | names | _texts(row.scores) | seeds
+    rest = {BESIDE: _beside(row, board), "seeds": str(len(row.seeds) or "")}
+    rest["notes"] = "; ".join(row.marks)
+    return {"rank": str(rank), "method": row.name} | names | _texts(row.scores) | rest
 
 
 def _texts(scores: Mapping[str, Spread]) -> dict[str, str]:
@@ -233,7 +246,7 @@ def _published(board: Board) -> tuple[PublishedRow, ...]:
     return () if name is None else published_results(name)
 
 
-def _line(section: Section, rank: int, row: Row) -> dict[str, Any]:
+def _line(section: Section, rank: int, row: Row, board: Board) -> dict[str, Any]:
     record, features = row.first, section.features
     line: dict[str, Any] = {
         "kind": record.source,
@@ -242,7 +255,7 @@ def _line(section: Section, rank: int, row: Row) -> dict[str, Any]:
         "network": record.network,
         "aggregator": record.aggregator,
         "preset": record.preset,
-        "protocol": record.protocol,
+        "protocol": row.protocol,
         "variant": json.dumps(row.variant, sort_keys=True) if row.variant else None,
         "features": features.name if features else None,
         "features_fingerprint": features.fingerprint if features else None,
@@ -250,6 +263,8 @@ def _line(section: Section, rank: int, row: Row) -> dict[str, Any]:
         "seeds": len(row.seeds) or None,
         "marks": "; ".join(row.marks) or None,
     }
+    published = counterpart(row, board.benchmark)
+    line["published_overall"] = None if published is None else published.overall
     for measure, value in row.scores.items():
         line |= {measure: value.mean, f"{measure}_std": value.std}
     return line

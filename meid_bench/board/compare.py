@@ -143,7 +143,7 @@ def full_name(row: Row) -> str:
 
 def _tags(row: Row) -> list[str]:
     record = row.first
-    shown = [row.name, record.aggregator, record.preset, record.protocol]
+    shown = [row.name, record.aggregator, record.preset, row.protocol]
     tags = [part for item in shown if item for part in item.split("/")]
     if record.features:
         tags.append(record.features.fingerprint[:8])

@@ -1,6 +1,5 @@
 """The report's lines: labels, cells and facts of rows and runs, in words."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from meid_bench.board.board_format import spread_text
-from meid_bench.board.published import PublishedRow
+from meid_bench.board.counterpart import counterpart
 from meid_bench.leaderboard import Board, Row, Spread
 from meid_bench.longtail import GROUPS
 from meid_bench.metrics import NUMBERS
@@ -21,7 +20,7 @@ def row_labels(board: Board) -> list[str]:
     """A short label per row, with as much as it takes to tell it from the others."""
     rows = board.rows
     parts = [
-        (row.name, row.first.aggregator, row.first.preset, row.first.protocol,
+        (row.name, row.first.aggregator, row.first.preset, row.protocol,
          (row.features_fingerprint or "submission")[:10])
         for row in rows
     ]  # fmt: skip
@@ -37,27 +36,14 @@ def row_labels(board: Board) -> list[str]:
     ]
 
 
-def match_published(
-    rows: Sequence[Row], labels: Sequence[str], published: Sequence[PublishedRow]
-) -> dict[str, dict[str, float]]:
-    """Label to the group values published for that method with that aggregator and encoder."""
-    known = {
-        (_key(row.method), _key(row.encoder), _key(row.aggregator or "")): row
-        for row in reversed(published)  # where two tables have one row, the paper's counts
-    }
+def match_published(board: Board, labels: Sequence[str]) -> dict[str, dict[str, float]]:
+    """Label to the group values of its row's published counterpart."""
     matched = {}
-    for row, label in zip(rows, labels, strict=True):
-        record = row.first
-        encoder = record.features.encoder if record.features else ""
-        key = (_key(row.name), _key(encoder), _key(record.aggregator or ""))
-        if key in known:
-            matched[label] = {group: float(getattr(known[key], group)) for group in GROUPS}
+    for row, label in zip(board.rows, labels, strict=True):
+        published = counterpart(row, board.benchmark)
+        if published is not None:
+            matched[label] = {group: float(getattr(published, group)) for group in GROUPS}
     return matched
-
-
-def _key(name: str) -> str:
-    """Names as the paper and the registry spell them alike: "CB Loss" is "cbloss"."""
-    return re.sub(r"[^a-z0-9/=]", "", name.lower()).replace("plainbce", "plain")
 
 
 def cells(rank: int, row: Row) -> dict[str, Any]:

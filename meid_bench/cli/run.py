@@ -55,6 +55,7 @@ if TYPE_CHECKING:
 @click.option("--quick", is_flag=True, help="A tenth of the schedule; never on the board.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a setting.")
 @click.option("--allow-missing", default=0, metavar="N", help="Listed videos without features.")
+@click.option("--again", is_flag=True, help="Train anew what has a record already.")
 @click.option("--tensorboard", is_flag=True, help="Write TensorBoard events beside the record.")
 @click.option("--part", metavar="I/N", help="Of several runs only part I of N: one a machine.")
 @execution_options
@@ -72,6 +73,7 @@ def run(
     quick: bool,
     settings: tuple[str, ...],
     allow_missing: int,
+    again: bool,
     tensorboard: bool,
     part: str | None,
     execution: dict[str, Any],
@@ -88,7 +90,8 @@ def run(
     meid-bench run --method my_module:MyMethod --aggregator nonlinear
     torchrun --nproc-per-node 4 -m meid_bench run --method meid
 
-    The same command goes on with an interrupted run, and leaves out finished ones; of several
+    The same command goes on with an interrupted run, and leaves out finished ones, unless the
+    method's code is another by now (its source is part of a run's name) or with --again; of several
     runs, one that fails stops no other. With --gpu 0,1 there is one run on each at a time. Under
     torchrun a single run is shared by all processes; of several, each process takes its own.
     """
@@ -109,6 +112,7 @@ def run(
         allow_missing=allow_missing,
         protocol=protocol,  # type: ignore[arg-type]  # click offers exactly these
         quick=quick,
+        again=again,
     )
     requests = expand(base, names_in(methods), numbers_in(seeds, "--seeds"))
     how = Execution(**execution)

@@ -2,6 +2,7 @@
 
 import platform
 import subprocess
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -51,10 +52,12 @@ def record_of(
         features=feature_record(plan.store),
         method=plan.model.method,
         aggregator=plan.model.aggregator,
-        network="e1" if plan.model.network == "e1" else "own",
+        network=plan.model.network,
         preset=plan.preset,
         protocol=plan.request.protocol,
         settings=plan.settings,
+        changed=plan.changed,
+        code=plan.code,
         seed=plan.request.seed,
         val=best.val,
         test=best.test,
@@ -115,11 +118,33 @@ def environment(device: torch.device, execution: Execution, cache: Cache) -> dic
 
 
 def commit() -> str | None:
-    """The checkout's commit, with a + where files were changed; None outside a checkout."""
+    """The commit of meid-bench's own checkout, with a + where files were changed; None elsewhere.
+
+    What is installed within another repository, as in a project's virtual environment, has no
+    commit of its own: that repository's says nothing of this code.
+    """
+    package = Path(__file__).resolve().parents[1]
+    top = _git(package, "rev-parse", "--show-toplevel")
+    if top is None or Path(top) != package.parent or not _is_ours(package):
+        return None
+    return _git(package, "describe", "--always", "--abbrev=40", "--dirty=+", "--exclude=*")
+
+
+def _is_ours(package: Path) -> bool:
+    """Whether the repository around the package is meid-bench's: it holds it, and says so."""
+    try:
+        project = tomllib.loads((package.parent / "pyproject.toml").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    named = project.get("project", {}).get("name") == "meid-bench"
+    return named and _git(package, "ls-files", "--error-unmatch", "__init__.py") is not None
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
     try:
         done = subprocess.run(
-            ["git", "describe", "--always", "--abbrev=40", "--dirty=+", "--exclude=*"],
-            cwd=Path(__file__).parent,
+            ["git", *arguments],
+            cwd=folder,
             capture_output=True,
             text=True,
             check=True,

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from meid_bench.benchmark import Benchmark, load_benchmark
+from meid_bench.board.counterpart import unchanged
 from meid_bench.board.published import PublishedRow, published_rows
 from meid_bench.errors import MeidBenchError, SettingError
 from meid_bench.features import FeatureStore, find_store
@@ -145,10 +146,11 @@ def request_of(wish: Wish, part: Part, variant: Variant, seed: int) -> Request:
 def comparable(part: Part, label: str, row: Row) -> PublishedRow | None:
     """The published row that a row may be subtracted from, if there is one.
 
-    A benchmark that declares published numbers has their very lists. None for shortened
-    schedules, and for features that are not of the paper's encoder.
+    A benchmark that declares published numbers has their very lists. None for runs that are not as
+    published (`counterpart.unchanged`), and for features that are not of the paper's encoder.
     """
     encoder = part.store.manifest["recipe"]["encoder"]
-    if row.first.quick or part.store.untrained or encoder != part.block.encoder:
+    (variant,) = (variant for variant in part.block.variants if variant.label == label)
+    if encoder != part.block.encoder or not unchanged(row.first, variant.settings):
         return None
     return next((p for p in part.published if p.method == label), None)

@@ -13,7 +13,7 @@ from meid_bench.board.kept_draws import cluster_videos
 from meid_bench.board.published import PublishedRow, caution, published_statistics
 from meid_bench.building.table1 import compare
 from meid_bench.errors import MeidBenchError
-from meid_bench.leaderboard import Row
+from meid_bench.leaderboard import Row, setting_text
 from meid_bench.metrics import MEASURES, chance
 from meid_bench.running.leak import RESAMPLES, Leak, shared_subjects
 from meid_bench.running.papertable import PUBLISHED
@@ -70,6 +70,8 @@ def _notes(part: Part, label: str, row: Row, preset: str | None) -> list[str]:
         f"preset {record.preset}": record.preset is not None,
     }
     notes = [note for note, holds in conditions.items() if holds]
+    changed = {n: value for n, value in row.variant.items() if n not in variant.settings}
+    notes += [f"{name}={setting_text(value)}" for name, value in changed.items()]
     return [*notes, *(mark for mark in row.marks if mark not in ("quick", "untrained encoder"))]
 
 

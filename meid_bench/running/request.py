@@ -18,8 +18,9 @@ from meid_bench.errors import DataError, MeidBenchError, SettingError, unknown
 from meid_bench.features import FeatureStore, find_store
 from meid_bench.method import IN_EPOCHS, LEARNING_RATE, Method, Task
 from meid_bench.paths import runs_dir
-from meid_bench.plugins import find_method
+from meid_bench.plugins import find_method, find_network
 from meid_bench.results import RECORD
+from meid_bench.running.code_identity import code_of
 from meid_bench.running.presets import divided, preset_in_force, preset_settings
 from meid_bench.running.protocol import (
     EQUAL_EPOCHS,
@@ -55,6 +56,7 @@ class Request:
             every method and a learning rate chosen on val.
         quick: Shorten the schedule to a tenth; the record never enters the board.
         label: What progress calls the run; its method where it is left out.
+        again: Train anew although the very same run has its record.
     """
 
     method: str
@@ -69,6 +71,7 @@ class Request:
     protocol: Protocol = "paper"
     quick: bool = False
     label: str | None = None
+    again: bool = False
 
     @property
     def shown(self) -> str:
@@ -90,6 +93,8 @@ class Plan:
         missing: Split name -> listed ids without features.
         epochs: How many epochs all stages have together.
         folder: Where the run's record goes.
+        changed: Names of settings that are not what the preset, or the defaults, have.
+        code: SHA-256 of the method's source.
         grid: Learning rates to try, of which val chooses one; empty where the settings name it.
     """
 
@@ -102,6 +107,8 @@ class Plan:
     missing: Mapping[str, tuple[str, ...]]
     epochs: int
     folder: Path
+    changed: tuple[str, ...]
+    code: str
     grid: tuple[float, ...] = ()
 
     @property
@@ -113,8 +120,9 @@ class Plan:
     def trial(self, rate: float) -> "Plan":
         """The run of one learning rate, in a folder of its own within this one's."""
         settings = {**self.model.settings, **rates_of(self._kind, rate)}
-        model = replace(self.model, settings=settings)
-        return replace(self, model=model, grid=(), folder=self.folder / f"lr-{rate:g}")
+        model, request = replace(self.model, settings=settings), replace(self.request, again=False)
+        folder = self.folder / f"lr-{rate:g}"
+        return replace(self, request=request, model=model, grid=(), folder=folder)
 
     @property
     def _kind(self) -> type[Method]:
@@ -122,8 +130,8 @@ class Plan:
 
     @property
     def finished(self) -> bool:
-        """Whether the very same run has its record already."""
-        return (self.folder / RECORD).is_file()
+        """Whether the very same run has its record already, and is not asked for again."""
+        return not self.request.again and (self.folder / RECORD).is_file()
 
 
 def plan(request: Request, root: Path) -> Plan:
@@ -139,12 +147,7 @@ def plan(request: Request, root: Path) -> Plan:
     request = replace(request, method=method)
     kind = find_method(method)
     settings, runner = resolve(
-        kind,
-        request.aggregator,
-        preset,
-        request.settings,
-        request.protocol,
-        request.quick,
+        kind, request.aggregator, preset, request.settings, request.protocol, request.quick
     )
     store = open_store(find_store(root, benchmark, request.features))
     missing = missing_ids(benchmark, store)
@@ -166,10 +169,35 @@ def plan(request: Request, root: Path) -> Plan:
     )
     model = _without_idle(model, request.settings)
     runner = _with_frames(runner, benchmark, model)
-    folder = runs_dir(root, benchmark.name) / _run_name(model, runner, preset, benchmark, request)
-    grid = GRID if request.protocol == "equal" else ()
-    epochs = _epochs(model)  # a setting that does not fit the shapes is refused here
-    return Plan(request, benchmark, store, model, runner, preset, missing, epochs, folder, grid)
+    network = () if request.network == "own" else (find_network(request.network),)
+    code = code_of(kind, *network)  # type: ignore[arg-type]  # a class is hashable
+    name = _run_name(model, runner, preset, benchmark, request, code)
+    return Plan(
+        request=request,
+        benchmark=benchmark,
+        store=store,
+        model=model,
+        runner=runner,
+        preset=preset,
+        missing=missing,
+        epochs=_epochs(model),  # a setting that does not fit the shapes is refused here
+        folder=runs_dir(root, benchmark.name) / name,
+        changed=_changed(request, preset, benchmark, model, runner),
+        code=code,
+        grid=GRID if request.protocol == "equal" else (),
+    )
+
+
+def _changed(
+    request: Request, preset: str | None, benchmark: Benchmark, model: Model, runner: RunnerConfig
+) -> tuple[str, ...]:
+    """Names of settings that would be others without `--set`."""
+    kind = find_method(model.method)
+    own, own_runner = resolve(kind, model.aggregator, preset, {}, request.protocol, request.quick)
+    own_runner = _with_frames(own_runner, benchmark, replace(model, settings=own))
+    own |= asdict(own_runner)
+    settings = {**model.settings, **asdict(runner)}
+    return tuple(name for name, value in settings.items() if value != own[name])
 
 
 def _epochs(model: Model) -> int:
@@ -292,9 +320,14 @@ def check_batch(runner: RunnerConfig, videos: int) -> None:
 
 
 def _run_name(
-    model: Model, runner: RunnerConfig, preset: str | None, benchmark: Benchmark, request: Request
+    model: Model,
+    runner: RunnerConfig,
+    preset: str | None,
+    benchmark: Benchmark,
+    request: Request,
+    code: str,
 ) -> str:
-    everything = asdict(model) | asdict(runner) | {"benchmark": benchmark.fingerprint}
+    everything = asdict(model) | asdict(runner) | {"benchmark": benchmark.fingerprint, "code": code}
     everything |= {"protocol": request.protocol, "quick": request.quick}
     digest = hashlib.sha256(json.dumps(everything, sort_keys=True).encode()).hexdigest()[:8]
     parts = [model.method, model.aggregator, "" if model.network == "own" else model.network]

@@ -1,0 +1,104 @@
+"""Code identity: the sum of a method's source, so that no row is made of two versions of it."""
+
+import ast
+import hashlib
+import importlib.util
+import sys
+import sysconfig
+from collections.abc import Hashable, Iterator
+from functools import cache
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+
+TOOLKIT = __name__.partition(".")[0]
+
+
+@cache  # by the objects: what was loaded is what runs, whatever its file says later
+def code_of(*loaded: Hashable) -> str:
+    """SHA-256 of the source that classes or functions are from, with its helpers.
+
+    Helpers are the modules that one imports, at any depth and anywhere in a file, of its own
+    package; of a module that is in no package, those of its own folder. Other packages, and this
+    toolkit, are named in a record by their versions. Line ends do not count.
+
+    Args:
+        loaded: A method's class, and a network's function where it runs on one.
+
+    Returns:
+        Hexadecimal, over each module's name and source in the order of names.
+    """
+    found: dict[str, bytes] = {}
+    for own in (each.__module__ for each in loaded):
+        ahead = [own]
+        while ahead:
+            name = ahead.pop()
+            spec = _spec(name)
+            if name in found or spec is None:
+                continue
+            found[name] = source = _source(spec)
+            ahead += [other for other in _imported(name, spec, source) if _akin(other, own)]
+    digest = hashlib.sha256()
+    for name, source in sorted(found.items()):
+        digest.update(name.encode() + b"\0" + source + b"\0")
+    return digest.hexdigest()
+
+
+def _spec(name: str) -> ModuleSpec | None:
+    module = sys.modules.get(name)
+    if module is not None and module.__spec__ is not None:
+        return module.__spec__
+    try:
+        return importlib.util.find_spec(name)
+    except (ImportError, AttributeError, ValueError):  # a name of a module, and no module itself
+        return None
+
+
+def _source(spec: ModuleSpec) -> bytes:
+    """What the module was loaded from; nothing for a namespace package, or a built-in module."""
+    read = getattr(spec.loader, "get_data", None)
+    if read is None or spec.origin is None:
+        return b""
+    data: bytes = read(spec.origin)
+    return data.replace(b"\r\n", b"\n")
+
+
+def _imported(name: str, spec: ModuleSpec, source: bytes) -> Iterator[str]:
+    """Dotted names that a module imports: each may be a module, or something within one."""
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError):  # compiled: what it imports cannot be read
+        return
+    package = name if spec.submodule_search_locations is not None else name.rpartition(".")[0]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            start = package.split(".")[: len(package.split(".")) - node.level + 1]
+            base = ".".join(
+                [*(start if node.level else []), *([node.module] if node.module else [])]
+            )
+            names = [base, *(f"{base}.{alias.name}" for alias in node.names)]
+        else:
+            continue
+        for dotted in names:
+            parts = dotted.split(".")  # a package's __init__ runs with each of its modules
+            yield from (".".join(parts[: end + 1]) for end in range(len(parts)))
+
+
+def _akin(name: str, module: str) -> bool:
+    """Whether a module is a helper of another: of its package, or beside it if it is in none."""
+    own, top = module.partition(".")[0], name.partition(".")[0]
+    if top in (own, TOOLKIT):
+        return top == own
+    home, other = _spec(own), _spec(top)
+    if home is None or other is None or home.submodule_search_locations is not None:
+        return False
+    places = [other.origin, *(other.submodule_search_locations or [])]
+    above = {folder for place in places if place for folder in Path(place).parents}
+    return Path(home.origin or "").parent in above and not above & _installed()
+
+
+@cache
+def _installed() -> frozenset[Path]:
+    """Folders in which everybody's modules stand side by side."""
+    return frozenset(Path(sysconfig.get_path(key)) for key in ("stdlib", "purelib", "platlib"))
