@@ -17,6 +17,7 @@ from meid_bench.running import pace
 from meid_bench.running.request import Plan, Request, plan
 from meid_bench.running.tableplan import PlannedPart, plan_table
 from meid_bench.running.wish import Wish
+from meid_bench.stores.checksum import MEMORY
 from meid_bench.training.execution import Execution
 from tests.test_reproduce import ONE, reproduce, write
 from tests.toy import write_toy
@@ -25,7 +26,9 @@ SHORT = {"epochs": "1", "milestones": "", "batch": "16"}
 
 
 def files(root: Path) -> dict[Path, int]:
-    return {path: path.stat().st_mtime_ns for path in root.rglob("*")}
+    """Every file with its time, and every folder; not what a store remembers of its checks."""
+    paths = [path for path in root.rglob("*") if path.name != MEMORY]
+    return {path: 0 if path.is_dir() else path.stat().st_mtime_ns for path in paths}
 
 
 def once(work: Callable[[], object]) -> float:

@@ -27,7 +27,7 @@ def run_seconds(plan: Plan, device: torch.device, execution: Execution) -> float
 
     Each stage takes a step that is not counted and a few that are, as its last epoch would, on
     the features of one batch of training videos. Reading features into memory, and AP, are not
-    counted. Nothing is written.
+    counted. No record is written.
 
     Raises:
         MeidBenchError: The batch is larger than the training videos, a step has no room, or the

@@ -33,7 +33,7 @@ def format_plan(planned: Sequence[PlannedPart], title: str, devices: Sequence[st
         f"About {_time(left)} for what is not finished"
         + (f", without {unknown} runs of which nothing can be measured yet" if unknown else "")
         + ". From a few steps of each row here and now: reading features into memory, and AP, come "
-        "on top. Nothing was run, and nothing was written."
+        "on top. Nothing was run: no record, no folder."
     )
     return "\n\n".join(parts)
 
