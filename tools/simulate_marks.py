@@ -36,7 +36,7 @@ class Setting:
     subjects: int = 36
     spread: float = 0.5
     gain: float = 0.0
-    resamples: int = 1_000
+    resamples: int = 400
 
 
 def make_board(
