@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 NeckKind = Literal["full", "group"]
 VarianceOver = Literal["batch", "classes"]
-Distance = Literal["rms", "norm", "unit"]
+Distance = Literal["mean", "norm", "unit"]
 
 
 class Necks(nn.Module):
@@ -47,7 +47,7 @@ class Necks(nn.Module):
 
 
 def distillation_loss(
-    head: Tensor, tail: Tensor, over: VarianceOver = "batch", distance: Distance = "rms"
+    head: Tensor, tail: Tensor, over: VarianceOver = "batch", distance: Distance = "mean"
 ) -> Tensor:
     """Distance between the variances of two embeddings, a scalar.
 
@@ -55,18 +55,21 @@ def distillation_loss(
         head: M_head, (B, C).
         tail: M_tail, (B, C).
         over: "batch", a variance per dimension over videos; "classes", one per video.
-        distance: "norm", of the difference as printed; "unit", the same with every embedding
-            scaled to length 1 first; "rms", the norm over the root of the number of variances.
+        distance: "norm", of the difference as printed; "mean", that norm over the number of
+            variances; "unit", the norm with every embedding scaled to length 1 first.
 
     Reference: MEID (AAAI 2023), eq. 7.
 
     Differs:
         The variance is biased, since that of a single video is then 0 and not NaN, and the norm
-        has an epsilon under its root, whose slope at 0 is infinite.
+        has an epsilon under its root, whose slope at 0 is infinite. By default the norm is divided
+        by the number of classes, as the mean of the classification loss is: otherwise its share of
+        the gradient grows with the classes until nothing else is learnt.
     """
     head, tail = head.float(), tail.float()
     if distance == "unit":
         head, tail = F.normalize(head), F.normalize(tail)
     dim = 0 if over == "batch" else 1
     squares = (head.var(dim, correction=0) - tail.var(dim, correction=0)).square()
-    return ((squares.mean() if distance == "rms" else squares.sum()) + 1e-12).sqrt()
+    norm = (squares.sum() + 1e-12).sqrt()
+    return norm / len(squares) if distance == "mean" else norm

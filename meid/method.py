@@ -41,7 +41,7 @@ class MEIDConfig(TwoExpertsConfig):
     norm: Norm = "layer"
     neck: NeckKind = "full"
     variance: VarianceOver = "batch"
-    distance: Distance = "rms"
+    distance: Distance = "mean"
     reduction: Literal["mean", "sum"] = "mean"
     second: Literal["e2", "e1", "none"] = "e2"
     selection: Selection = "complementary"
@@ -94,9 +94,9 @@ class MEID(TwoExperts):
     Differs:
         Points that the paper leaves open are settings, each with its default's reason in
         docs/meid.md: the attention's normalisation, the necks' form, what the variance runs over,
-        the loss's reduction, focal gamma, whether class-balanced draws mask other positives. Eq. 7
-        compares embeddings of length 1 (distance=unit): as printed (distance=norm) its share of the
-        gradient grows with the number of classes, until nothing else is learnt.
+        the loss's reduction, focal gamma, whether class-balanced draws mask other positives. The
+        norm of eq. 7 is divided by the number of classes: as printed (distance=norm) its share of
+        the gradient grows with them, until nothing else is learnt.
     """
 
     Config: ClassVar[type[MethodConfig]] = MEIDConfig

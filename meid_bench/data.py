@@ -119,13 +119,14 @@ def load_examples(
         DataError: None of the split's videos has features.
     """
     have = frozenset(store.ids)
-    keep = [row for row, video in enumerate(benchmark.ids(split)) if video in have]
+    listed = benchmark.ids(split)
+    keep = [row for row, video in enumerate(listed) if video in have]
     if not keep:
         raise DataError(
             f"No video of {benchmark.name}'s {split} split has features; "
             f"run `meid-bench extract --dataset {benchmark.name}`"
         )
-    ids = tuple(benchmark.ids(split)[row] for row in keep)
+    ids = tuple(listed[row] for row in keep)
     streamed = Streamed(store, ids)
     place = device if cache == "device" else torch.device("cpu")
     features = streamed if cache == "stream" else _resident(streamed, place)

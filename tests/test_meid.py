@@ -56,14 +56,14 @@ def focal(logits: Tensor, labels: Tensor, gamma: float = 1.0) -> Any:
 
 
 def distance(logits: Tensor, necks: Necks) -> Any:
-    """Equations 5 to 7 with numpy, the norm over the root of the number of classes."""
+    """Equations 5 to 7 with numpy, the norm over the number of classes."""
     y, groups = logits.detach().double().numpy(), TASK.groups
     variances = []
     for layer, group in ((necks.head, "head"), (necks.tail, "tail")):
         masked = np.where(np.isin(np.arange(CLASSES), groups[group]), y, 0)
         embedding = masked @ layer.weight.detach().double().numpy().T
         variances.append((embedding + layer.bias.detach().double().numpy()).var(0))
-    return np.linalg.norm(variances[0] - variances[1]) / CLASSES**0.5
+    return np.linalg.norm(variances[0] - variances[1]) / CLASSES
 
 
 def test_equation_13() -> None:
@@ -261,7 +261,7 @@ def test_diagnostics_against_their_definition() -> None:
     logits = parts["expert2"].detach().requires_grad_()
     assert method.second_necks is not None
     head, tail = method.second_necks(logits)
-    loss = 0.1 * ((head.var(0, correction=0) - tail.var(0, correction=0)).square().mean()).sqrt()
+    loss = 0.1 * (head.var(0, correction=0) - tail.var(0, correction=0)).norm() / CLASSES
     of_distillation = torch.autograd.grad(loss, logits)[0].norm().item()
     bce = torch.nn.functional.binary_cross_entropy_with_logits(
         logits + parts["expert1"].detach(), some.labels, reduction="none"

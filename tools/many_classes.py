@@ -1,7 +1,7 @@
 """Whether MEID learns at any number of classes: the distillation's share of the gradient, and mAP.
 
     python tools/many_classes.py
-    python tools/many_classes.py --classes 157 --frames 8 --distances unit,norm
+    python tools/many_classes.py --classes 157 --frames 8 --distances mean,norm
 
 For each number of classes, made-up videos with a long tail are trained on with every form of
 eq. 7's distance and without distillation, 6 + 6 epochs, one seed. Printed are the largest share of
@@ -32,7 +32,6 @@ from meid_bench.training.predict import predict
 
 LABELS = 3  # of a video, at least one
 NOISE = 2.0  # length of the noise, that of a class's direction being 1
-BATCH = 64
 CPU = torch.device("cpu")
 SCHEDULE = {"epochs": 6, "milestones": (3, 5)}
 
@@ -61,7 +60,9 @@ class World:
         return Examples(tuple(map(str, range(videos))), labels, values, CPU)
 
 
-def train(world: World, sizes: tuple[int, int], settings: dict[str, object]) -> list[float]:
+def train(
+    world: World, sizes: tuple[int, int], batch: int, settings: dict[str, object]
+) -> list[float]:
     """The largest share in each stage, then test mAP: overall, head, medium, tail."""
     train, val, test = (
         world.examples(count, part) for part, count in enumerate((sizes[0], *[sizes[1]] * 2))
@@ -79,7 +80,7 @@ def train(world: World, sizes: tuple[int, int], settings: dict[str, object]) -> 
     method = MEID(task, changed(MEIDConfig(), {**SCHEDULE, **settings}), make)
     points: list[CurvePoint] = []
     score = point_scores(val.labels, groups)
-    runner = RunnerConfig(batch=BATCH)
+    runner = RunnerConfig(batch=batch)
     fit(Training(method, train, val, score, runner, world.seed, points.append, bfloat16=True))
     shares = [
         max(p.diagnostics.get("distillation_share") or 0.0 for p in points if p.stage == stage.name)
@@ -91,13 +92,20 @@ def train(world: World, sizes: tuple[int, int], settings: dict[str, object]) -> 
 
 @click.command()
 @click.option("--classes", default="14,157,1004,3777", show_default=True)
-@click.option("--distances", default="unit,rms,norm,off", show_default=True)
+@click.option("--distances", default="mean,norm,unit,off", show_default=True)
 @click.option("--frames", default=1, show_default=True)
 @click.option("--width", default=256, show_default=True)
 @click.option("--videos", default=3000, show_default=True, help="In training.")
+@click.option("--batch", default=32, show_default=True)
 @click.option("--eval-videos", default=1000, show_default=True, help="In val, and in test.")
 def main(
-    classes: str, distances: str, frames: int, width: int, videos: int, eval_videos: int
+    classes: str,
+    distances: str,
+    frames: int,
+    width: int,
+    videos: int,
+    batch: int,
+    eval_videos: int,
 ) -> None:
     """Print a row for each number of classes and form of the distance."""
     rows: list[list[object]] = []
@@ -105,7 +113,7 @@ def main(
         for distance in distances.split(","):
             off = {"lambda1": 0.0, "lambda2": 0.0}
             settings: dict[str, object] = {"distance": distance} if distance != "off" else off
-            found = train(World(count, frames, width), (videos, eval_videos), settings)
+            found = train(World(count, frames, width), (videos, eval_videos), batch, settings)
             rows.append([count, distance, *(f"{value:.3f}" for value in found)])
             click.echo("  ".join(map(str, rows[-1])), err=True)
     heads = ["C", "distance", "share, stage 1", "stage 2", "overall", "head", "medium", "tail"]
