@@ -10,7 +10,7 @@ process with a time limit and a limit of memory. It may end in five ways:
     same        accepted, with the result of the sound file: the damage did no harm
     other       accepted, with another result: a file of that kind may say that
     traceback   any other exception, or a message of several lines
-    hang        the limit of time was reached, or the process died
+    hang        the limit of computing or waiting was reached, or the process died
 
 Exits with 1 where anything ended in one of the last two. "other" can only stand where a format has
 no sum of its own: a cell of a csv, a number in a .npy, .pth or .safetensors, a pixel of a video. It
@@ -28,6 +28,7 @@ import resource
 import shutil
 import sys
 import tempfile
+import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -36,6 +37,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 from fuzz_files import CASES, Case
 
@@ -46,6 +48,8 @@ BAD = ("traceback", "hang")
 OUTCOMES = ("refused", "same", "other", *BAD)
 # Beyond what the process has: a header that promises a petabyte must not get it.
 MEMORY = 3 << 30
+# A process on a busy machine may wait as much longer than it computes; one in a deadlock, for ever.
+PATIENCE = 30
 ODD_WORDS = (
     *("", "-1", "0", "1e999", "nan", "-inf", "9" * 30, "0.5", "null", "true", "[]", "{}", '""'),
     *("\u2028", "\x00", "\x85", "\ufeff", "../x", "a\tb", "[" * 2000, "é", ";", ",", '"', "\udcff"),
@@ -187,7 +191,7 @@ def fuzz(case: Case, folder: Path, seeds: list[str], seconds: float) -> list[End
         case: The kind.
         folder: Where its sound files are; others may be written there.
         seeds: One a damage.
-        seconds: How long one reading may take; the first, which imports, ten times that.
+        seconds: How long one reading may compute.
     """
     endings: list[Ending] = []
     while len(endings) < len(seeds):
@@ -201,9 +205,9 @@ def fuzz(case: Case, folder: Path, seeds: list[str], seconds: float) -> list[End
         )
         process.start()
         theirs.close()
-        for number, seed in enumerate(left):
+        for seed in left:
             try:
-                if not ours.poll(seconds * (1 if number else 10)):
+                if not _answers(ours, process.pid, seconds):
                     raise TimeoutError(f"not done after {seconds:g} seconds")
                 outcome, detail = ours.recv()
             except (EOFError, TimeoutError) as error:
@@ -214,6 +218,22 @@ def fuzz(case: Case, folder: Path, seeds: list[str], seconds: float) -> list[End
         process.kill()
         process.join()
     return endings
+
+
+def _answers(pipe: "Connection[Any, Any]", process: int, seconds: float) -> bool:
+    """Whether an answer comes before the process has computed that long, or waited for long."""
+    begun, deadline = _computed(process), time.monotonic() + PATIENCE * seconds
+    while not pipe.poll(0.1):
+        if _computed(process) - begun > seconds or time.monotonic() > deadline:
+            return False
+    return True
+
+
+def _computed(process: int) -> float:
+    try:
+        return sum(psutil.Process(process).cpu_times()[:2])
+    except psutil.Error:
+        return 0.0  # it has died, and the pipe says so
 
 
 def table(endings: list[Ending]) -> str:
@@ -250,7 +270,7 @@ def run(
         mutations: How many, over all kinds.
         seed: Of all damage.
         only: Formats, such as "h5"; all where empty.
-        seconds: How long one reading may take.
+        seconds: How long one reading may compute.
         keep: Where files that should not have ended as they did are written.
         say: Takes a line for each of these.
     """
