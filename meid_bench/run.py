@@ -26,8 +26,9 @@ from meid_bench.results import (
     save_result,
     save_scores,
 )
+from meid_bench.running.enough import check_batch
 from meid_bench.running.record import Scored, environment, parameter_count, record_of
-from meid_bench.running.request import Plan, check_batch
+from meid_bench.running.request import Plan
 from meid_bench.running.trials import best_trial
 from meid_bench.stores.feature_manifest import save_manifest
 from meid_bench.train import Fit, Training, fit, point_scores

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from meid_bench.annotation import Annotation
+from meid_bench.plugins import find_method
 from meid_bench.results import load_scores
 from meid_bench.run import run
 from meid_bench.running.request import Request, plan
@@ -53,7 +54,7 @@ def test_a_class_without_training_videos_breaks_nothing(name: str, tmp_path: Pat
         features = toy_features(benchmark.labels(split), number)
         items |= dict(zip(benchmark.ids(split), features, strict=True))
     write_features(tmp_path, benchmark, items)
-    for preset in ("default", "videolt"):
+    for preset in {"default": None, **find_method(name).presets}:
         request = Request(
             name, dataset="toy", aggregator="nonlinear", settings=SHORT, preset=preset
         )

@@ -47,7 +47,7 @@ def release(tmp_path: Path) -> Path:
     data.update(name="minilt", format="videolt", frames=T, training_frames=3, lists=None)
     data["sources"]["videos"] = None
     data["sources"]["annotations"]["members"] = {
-        role: {"path": f"labels/{name}.lst", "sha256": None}
+        role: f"labels/{name}.lst"
         for role, name in {**{split: split for split in LISTS}, "classes": "counts"}.items()
     }
     (tmp_path / "spec").mkdir()

@@ -51,7 +51,7 @@ def losses(case: str, videos: int) -> list[float]:
             train=toy_examples(videos),
             val=val,
             val_scores=point_scores(val.labels, BINS.groups(np.array(TASK.counts))),
-            config=RunnerConfig(batch=16, training_frames=6),
+            config=RunnerConfig(batch=16, training_frames=None if method.all_frames else 6),
             seed=0,
             log=lambda point: None,
         )

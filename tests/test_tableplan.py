@@ -14,6 +14,7 @@ from meid_bench.errors import SettingError
 from meid_bench.paths import benchmark_dir, write_text
 from meid_bench.results import RECORD, load_result
 from meid_bench.running import pace
+from meid_bench.running.papertable import EXPERTS, Variant
 from meid_bench.running.request import Plan, Request, plan
 from meid_bench.running.tableplan import PlannedPart, plan_table
 from meid_bench.running.wish import Wish
@@ -44,6 +45,11 @@ def planned(root: Path, wish: Wish) -> list[PlannedPart]:
     return plan_table(wish, root, seconds_of)
 
 
+def run_of(root: Path, variant: Variant, seed: int = 0) -> Plan:
+    settings = {**SHORT, **variant.settings}
+    return plan(Request("meid", "charadeslt", "nonlinear", seed=seed, settings=settings), root)
+
+
 def test_a_plan_says_what_is_finished_and_writes_nothing(tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setattr(pace, "_seconds", once)
     write(tmp_path, "charadeslt", "CharadesLT", "resnet101")
@@ -54,10 +60,8 @@ def test_a_plan_says_what_is_finished_and_writes_nothing(tmp_path: Path, monkeyp
     assert files(tmp_path) == before
     assert "Plan of Table 6 on cpu" in ahead.output
     assert "3 runs (0 finished, 0 begun, 3 ahead)" in ahead.output
-    for second in ("none", "e1"):
-        settings = {**SHORT, "second": second}
-        run = plan(Request("meid", "charadeslt", "nonlinear", settings=settings), tmp_path)
-        write_text(run.folder / RECORD, "{}")
+    for variant in EXPERTS[:2]:
+        write_text(run_of(tmp_path, variant).folder / RECORD, "{}")
     before = files(tmp_path)
     behind = reproduce(tmp_path, *arguments, "--plan", "--seeds", "0,1")
     assert files(tmp_path) == before
@@ -69,17 +73,8 @@ def test_every_setting_is_printed_once(tmp_path: Path, monkeypatch: Any) -> None
     write(tmp_path, "charadeslt", "CharadesLT", "resnet101")
     wish = Wish("6", datasets=("charadeslt",), aggregators=("nonlinear",), settings=SHORT)
     (part,) = planned(tmp_path, wish)
-    for row in part.rows:
-        whole = plan(
-            Request(
-                "meid",
-                "charadeslt",
-                "nonlinear",
-                settings={**SHORT, "second": row.settings["second"]},
-            ),
-            tmp_path,
-        )
-        assert row.settings == whole.settings
+    for row, variant in zip(part.rows, EXPERTS, strict=True):
+        assert row.settings == run_of(tmp_path, variant).settings
     assert [row.epochs for row in part.rows] == [1, 2, 2]
     assert [row.seconds_left for row in part.rows] == [30.0, 60.0, 60.0]
     text = reproduce(
@@ -122,8 +117,7 @@ def test_rows_that_a_preset_does_not_concern_say_so(tmp_path: Path, monkeypatch:
 def test_a_begun_run_counts_as_a_whole(tmp_path: Path) -> None:
     write(tmp_path, "charadeslt", "CharadesLT", "resnet101")
     wish = Wish("6", (0, 1), ("charadeslt",), ("nonlinear",), settings=SHORT)
-    run = plan(Request("meid", "charadeslt", "nonlinear", seed=1, settings=SHORT), tmp_path)
-    run.folder.mkdir(parents=True)
+    run_of(tmp_path, EXPERTS[2], seed=1).folder.mkdir(parents=True)
     (part,) = planned(tmp_path, wish)
     assert [(row.begun, row.ahead) for row in part.rows] == [
         ((), (0, 1)),

@@ -36,7 +36,7 @@ def training(method: Method, **changes: object) -> Training:
         train=toy_examples(47),
         val=val,
         val_scores=point_scores(val.labels, BINS.groups(np.array(TASK.counts))),
-        config=RunnerConfig(batch=16, training_frames=6),
+        config=RunnerConfig(batch=16, training_frames=None if method.all_frames else 6),
         seed=3,
         log=lambda point: None,
     )

@@ -9,7 +9,8 @@ import torch
 
 from meid_bench.data import Examples, Streamed, feature_bytes
 from meid_bench.device import make_current
-from meid_bench.running.request import Plan, check_batch
+from meid_bench.running.enough import check_batch
+from meid_bench.running.request import Plan
 from meid_bench.sampling import EpochSampler, batches
 from meid_bench.training.cache import choose_cache
 from meid_bench.training.diagnostics import diagnose

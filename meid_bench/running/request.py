@@ -14,13 +14,14 @@ from meid_bench.aggregators import find_aggregator
 from meid_bench.benchmark import Benchmark, load_benchmark
 from meid_bench.config import changed, to_json
 from meid_bench.data import missing_ids
-from meid_bench.errors import DataError, MeidBenchError, SettingError, unknown
+from meid_bench.errors import MeidBenchError, SettingError, unknown
 from meid_bench.features import FeatureStore, find_store
 from meid_bench.method import IN_EPOCHS, LEARNING_RATE, Method, Task
 from meid_bench.paths import runs_dir
 from meid_bench.plugins import find_method, find_network
 from meid_bench.results import RECORD
 from meid_bench.running.code_identity import code_of
+from meid_bench.running.enough import check_missing
 from meid_bench.running.presets import divided, preset_in_force, preset_settings
 from meid_bench.running.protocol import (
     EQUAL_EPOCHS,
@@ -151,7 +152,7 @@ def plan(request: Request, root: Path) -> Plan:
     )
     store = open_store(find_store(root, benchmark, request.features))
     missing = missing_ids(benchmark, store)
-    _check_missing(missing, request.allow_missing, benchmark)
+    check_missing(missing, request.allow_missing, benchmark)
     task = Task(
         width=store.width,
         counts=tuple(int(n) for n in benchmark.counts),
@@ -290,33 +291,6 @@ def _with_frames(runner: RunnerConfig, benchmark: Benchmark, model: Model) -> Ru
         count = benchmark.training_frames
     fewer = count is not None and count < frames
     return changed(runner, {"training_frames": count if fewer else None})
-
-
-def _check_missing(
-    missing: Mapping[str, tuple[str, ...]], allowed: int, benchmark: Benchmark
-) -> None:
-    count = sum(len(ids) for ids in missing.values())
-    if count > allowed:
-        first = next(iter(missing.values()))[0]
-        raise DataError(
-            f"{count} listed videos of {benchmark.name} have no features, the first is {first!r} "
-            f"({', '.join(f'{len(ids)} in {split}' for split, ids in missing.items())}); run "
-            f"`meid-bench extract --dataset {benchmark.name}` again, or accept it with "
-            f"--allow-missing {count}"
-        )
-
-
-def check_batch(runner: RunnerConfig, videos: int) -> None:
-    """Refuse a batch that is larger than the training videos that have features.
-
-    Raises:
-        SettingError: It is.
-    """
-    if runner.batch > videos:
-        raise SettingError(
-            f"Setting batch is {runner.batch}, more than the {videos} training videos; use "
-            f"--set batch={videos} or less"
-        )
 
 
 def _run_name(
