@@ -18,7 +18,7 @@ from meid_bench.method import Batch
 from meid_bench.plugins import registered
 from meid_bench.ranks import Ranks, find_ranks, gathered, joined, share, shares, summed
 from meid_bench.results import CURVE, RECORD, SCORES
-from meid_bench.run import run
+from meid_bench.run import LOCK, run
 from meid_bench.running.request import Request, plan
 from meid_bench.train import RunnerConfig, Training, fit, point_scores
 from meid_bench.training.batchnorm import RankBatchNorm, normalise_over_ranks
@@ -140,7 +140,7 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, list[float]]
     write_toy(folder / TOY)
     found = together(2, dict.fromkeys(CASES, 31), folder)
     names = {path.name.split("-")[-1] for path in (folder / TOY).glob("runs/toy/*/*")}
-    assert names == {CURVE, MODEL, RECORD, SCORES, WEIGHTS, "manifest.json"}
+    assert names == {CURVE, MODEL, RECORD, SCORES, WEIGHTS, LOCK, "manifest.json"}
     return found
 
 

@@ -271,11 +271,10 @@ def test_videolt_has_a_difference_column_and_medc_is_published_only(tmp_path: Pa
     write(tmp_path, "videolt", "VideoLT", "resnet50")
     parts, (missing,) = available(Wish("2"), tmp_path)
     assert "videolt with resnet101 features: There is no feature store" in missing
+    shorter = make_result(method="eql", settings={"epochs": 1}, changed=("epochs",))
     rows = {
         "LDAM": make_row({tmp_path: make_result(method="ldam", preset="videolt")}),
-        "EQL": make_row(
-            {tmp_path: make_result(method="eql", settings={"epochs": 1}, changed=("epochs",))}
-        ),
+        "EQL": make_row({tmp_path: shorter}),
     }
     text = format_reproduced(Reproduced(parts[0], rows), Wish("2"))
     overall, shown = difference(text, "LDAM")
