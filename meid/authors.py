@@ -72,6 +72,14 @@ class MEIDAuthorsConfig(TwoExpertsConfig):
         return {"warm_epoch": "ratio=0 stacks nothing"} if self.ratio == 0 else {}
 
 
+# Whatever the benchmark: the mean frame and a linear layer, or their NeXtVLAD.
+_AGGREGATOR: Mapping[str, Any] = {
+    "aggregator.hidden_layer": False,
+    "aggregator.form": "meid",
+    "aggregator.input_norm": False,
+}
+
+
 class MEIDAuthors(TwoExperts):
     """MEID as its authors' code has it: attention over time, FrameStack, loss on the second alone.
 
@@ -79,7 +87,8 @@ class MEIDAuthors(TwoExperts):
 
     Reference:
         Li and Xu's code, github.com/abcdvzz/MEID at be39ade (models/trans.py, models.py,
-        net_module.py, dy_main_ddp_101.py, dy_main_ddp_diff.py, ops/ and charades_dy*.sh). That
+        net_module.py, dy_main_ddp_101.py, dy_main_ddp_diff.py, ops/, charades_dy*.sh and
+        ddp_train_101.sh, ddp_train_diff.sh). That
         source does not run as it is; compiled files beside it hold what was run, and from those
         alone are: the attention in the first stage (the released one has none, and the second
         stage then freezes a random one), the necks, and NeXtVLAD in both experts.
@@ -93,17 +102,14 @@ class MEIDAuthors(TwoExperts):
         running AP, for FrameStack, is measured in eval mode and over all videos; there with
         statistics of the batch and per device, the forward passes for it moving them too. They
         store 200 to 399 frames a video and draw 200 of those, here T of T; their sum of frames is
-        longer for that. The epoch is chosen on val each epoch, there every fifth in stage 2.
+        longer for that. The epoch is chosen on val each epoch, there every fifth in stage 2. On
+        VideoLT their first stage has batches of 6 x 256; here both have the second's, 8 x 128.
     """
 
     Config: ClassVar[type[MethodConfig]] = MEIDAuthorsConfig
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "default": {
-            "batch": 256,
-            "aggregator.hidden_layer": False,
-            "aggregator.form": "meid",
-            "aggregator.input_norm": False,
-        }
+        "default": {"batch": 256, **_AGGREGATOR},
+        "videolt": {"batch": 1024, "lr": 1e-3, "lr2": 1e-3, **_AGGREGATOR},
     }
     all_frames: ClassVar[bool] = True
     config: MEIDAuthorsConfig

@@ -2,6 +2,7 @@
 
 import json
 import zlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from meid.authors import MEIDAuthors, MEIDAuthorsConfig, mean_probability
 from meid.authors_network import AuthorsNecks, authors_motion
 from meid_bench.aggregators import NonlinearConfig, aggregator_maker
+from meid_bench.benchmark import benchmark_dir, save_benchmark
 from meid_bench.config import changed
 from meid_bench.contract import step_losses
 from meid_bench.errors import MethodError, SettingError
@@ -21,9 +23,11 @@ from meid_bench.layers import AggregatorConfig
 from meid_bench.losses import unmasked_classes
 from meid_bench.method import Batch, Stage, Task
 from meid_bench.nextvlad import MEIDNeXtVLAD, NeXtVLADConfig
+from meid_bench.run import run
+from meid_bench.running.request import Request, plan
 from meid_bench.training.epoch import select_trainable, training_mode
 from tests.small_methods import toy_method
-from tests.toy import CLASSES, FRAMES, toy_examples
+from tests.toy import CLASSES, FRAMES, toy_benchmark, toy_examples, write_toy
 
 # Numbers of the authors' own modules (github.com/abcdvzz/MEID at be39ade: models/trans.py,
 # net_module.py, ops/losses.py), D = 8, C = 6, B = 4, in double precision. They were patched so far
@@ -333,3 +337,35 @@ def test_another_number_of_frames_than_t_is_refused() -> None:
 def test_settings_out_of_range(settings: dict[str, Any], sentence: str) -> None:
     with pytest.raises(SettingError, match=sentence):
         changed(MEIDAuthorsConfig(), settings)
+
+
+@pytest.fixture
+def toy_root(tmp_path: Path) -> Path:
+    write_toy(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(("method", "preset"), [("meid-authors", None), ("meid", "authors")])
+def test_it_runs_under_its_name_and_as_a_preset_of_meid(
+    toy_root: Path, method: str, preset: str | None
+) -> None:
+    short = {"epochs": 2, "milestones": (1,), "batch": 32}
+    request = Request(method, "toy", "nonlinear", preset=preset, settings=short)
+    record = run(plan(request, toy_root), torch.device("cpu"))
+    assert (record.method, record.preset) == ("meid-authors", None)
+    assert [stage.name for stage in record.stages] == ["first expert", "second expert"]
+    assert record.settings["aggregator.hidden_layer"] is False
+
+
+def test_on_videolt_rate_and_batch_are_those_of_its_scripts(toy_root: Path) -> None:
+    videolt = replace(toy_benchmark(), published="VideoLT")
+    save_benchmark(videolt, benchmark_dir(toy_root, "toy"))
+    found = plan(Request("meid", "toy", "nonlinear", preset="authors"), toy_root)
+    settings = [found.settings[name] for name in ("lr", "lr2")]
+    assert (found.preset, found.runner.batch, settings) == ("videolt", 1024, [1e-3, 1e-3])
+
+
+def test_a_part_of_the_frames_is_refused(toy_root: Path) -> None:
+    part = Request("meid-authors", "toy", "nonlinear", settings={"training_frames": FRAMES - 1})
+    with pytest.raises(SettingError, match="training_frames"):
+        plan(part, toy_root)
