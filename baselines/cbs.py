@@ -6,8 +6,8 @@ from typing import ClassVar, Literal
 from torch import Tensor
 
 from baselines.presets import AUTHORS
-from meid_bench.losses import focal_loss, picked_mask, reduced, unmasked_classes
-from meid_bench.method import AggregatorMethod, Batch, MethodConfig, Sampler, Stage
+from meid_bench.methods.losses import focal_loss, picked_mask, reduced, unmasked_classes
+from meid_bench.methods.method import AggregatorMethod, Batch, MethodConfig, Sampler, Stage
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from baselines.presets import AUTHORS
-from meid_bench.method import (
+from meid_bench.methods.method import (
     AggregatorMethod,
     Batch,
     MakeAggregator,

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from baselines.presets import AUTHORS
-from meid_bench.frame_draws import MeanOver, pairs, stack_frames
-from meid_bench.losses import focal_loss
-from meid_bench.method import (
+from meid_bench.methods.frame_draws import MeanOver, pairs, stack_frames
+from meid_bench.methods.losses import focal_loss
+from meid_bench.methods.method import (
     AggregatorMethod,
     Batch,
     MakeAggregator,

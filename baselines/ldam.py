@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from baselines.presets import AUTHORS
-from meid_bench.losses import effective_number_weights
-from meid_bench.method import (
+from meid_bench.methods.losses import effective_number_weights
+from meid_bench.methods.method import (
     AggregatorMethod,
     Batch,
     MakeAggregator,

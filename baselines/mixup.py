@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from baselines.presets import AUTHORS
-from meid_bench.method import AggregatorMethod, Batch, Stage
+from meid_bench.methods.method import AggregatorMethod, Batch, Stage
 
 
 class Mixup(AggregatorMethod):

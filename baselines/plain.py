@@ -6,8 +6,8 @@ from typing import ClassVar, Literal
 from torch import Tensor
 
 from baselines.presets import AUTHORS
-from meid_bench.losses import focal_loss
-from meid_bench.method import AggregatorMethod, Batch, MethodConfig, Stage, require
+from meid_bench.methods.losses import focal_loss
+from meid_bench.methods.method import AggregatorMethod, Batch, MethodConfig, Stage, require
 
 
 @dataclass(frozen=True)

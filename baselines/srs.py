@@ -3,7 +3,7 @@
 from typing import ClassVar
 
 from baselines.cbs import CBS
-from meid_bench.method import Sampler
+from meid_bench.methods.method import Sampler
 
 
 class SRS(CBS):

@@ -20,9 +20,9 @@ from meid.authors_network import (
 from meid.distillation import distillation_loss
 from meid.experts import complementary_weights
 from meid.two_experts import TwoExperts, TwoExpertsConfig
-from meid_bench.frame_draws import pairs, stack_frames, with_replacement
-from meid_bench.losses import focal_loss, unmasked_classes
-from meid_bench.method import (
+from meid_bench.methods.frame_draws import pairs, stack_frames, with_replacement
+from meid_bench.methods.losses import focal_loss, unmasked_classes
+from meid_bench.methods.method import (
     Batch,
     MakeAggregator,
     MethodConfig,

@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from meid_bench.layers import per_frame
-from meid_bench.method import MakeAggregator
+from meid_bench.methods.layers import per_frame
+from meid_bench.methods.method import MakeAggregator
 
 AttentionKind = Literal["scaled_softmax", "sigmoid", "softmax", "none"]
 Norm = Literal["layer", "batch", "none"]

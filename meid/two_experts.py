@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from meid_bench.method import (
+from meid_bench.methods.method import (
     Alarm,
     Batch,
     MakeAggregator,

@@ -5,13 +5,14 @@
 docs/results.md has an example of each.
 """
 
-from meid_bench.benchmark import load_benchmark
-from meid_bench.board.compare import compare
-from meid_bench.board.submission import evaluate
-from meid_bench.features import FeatureStore
-from meid_bench.inspecting.trained_run import load_run
-from meid_bench.leaderboard import leaderboard, load_board
-from meid_bench.report import write_report
+from meid_bench.benchmark.benchmark import load_benchmark
+from meid_bench.features.store import FeatureStore
+from meid_bench.inference.trained_run import load_run
+from meid_bench.results.board import load_board
+from meid_bench.results.board_text import leaderboard
+from meid_bench.results.comparison import compare
+from meid_bench.results.report import write_report
+from meid_bench.results.submission import evaluate
 
 __all__ = [
     "FeatureStore",

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from meid_bench.miniature import NAME
+from meid_bench.benchmark.miniature import NAME
 
 RELEASE = "release"
 WEIGHTS = "random:0"

@@ -5,8 +5,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
+from meid_bench.codec import decode
 from meid_bench.errors import DataError
-from meid_bench.schema import decode
 
 T = TypeVar("T")
 

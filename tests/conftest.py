@@ -17,9 +17,9 @@ def demo_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """
     from click.testing import CliRunner
 
+    from meid_bench.benchmark.miniature import make_release
     from meid_bench.cli.main import cli
     from meid_bench.demo import RELEASE
-    from meid_bench.miniature import make_release
 
     root = tmp_path_factory.mktemp("demo")
     make_release(root / RELEASE, seed=0, frames=4)
@@ -40,7 +40,7 @@ def zoo(tmp_path_factory: pytest.TempPathFactory) -> dict[str, "Odd"]:
 @pytest.fixture
 def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
     """Three videos a shard, so that a dozen videos make several."""
-    from meid_bench.stores import store
+    from meid_bench.features import write_store as store
     from tests.extraction import VIDEOS_PER_SHARD
 
     monkeypatch.setattr(store, "VIDEOS_PER_SHARD", VIDEOS_PER_SHARD)

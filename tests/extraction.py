@@ -9,14 +9,14 @@ import numpy as np
 import torch
 from torchvision import models
 
-from meid_bench.annotation import Annotation
-from meid_bench.benchmark import SPLITS, Benchmark, save_benchmark
-from meid_bench.building.build_manifest import SCHEMA, BuildManifest, VideosFound
-from meid_bench.building.build_manifest import save_manifest as save_build_manifest
-from meid_bench.extract import ExtractSettings, extract
-from meid_bench.longtail import Bins
-from meid_bench.paths import benchmark_dir
-from meid_bench.stores.shard import PATTERN, read_shard
+from meid_bench.benchmark.annotation import Annotation
+from meid_bench.benchmark.benchmark import SPLITS, Benchmark, save_benchmark
+from meid_bench.benchmark.build_manifest import SCHEMA, BuildManifest, VideosFound
+from meid_bench.benchmark.build_manifest import save_manifest as save_build_manifest
+from meid_bench.benchmark.longtail import Bins
+from meid_bench.features.extract import ExtractSettings, extract
+from meid_bench.features.shard import PATTERN, read_shard
+from meid_bench.files import benchmark_dir
 from tests.made_videos import write_video
 
 NAME = "small"

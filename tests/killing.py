@@ -12,12 +12,12 @@ from typing import Any
 
 import torch
 
-from meid_bench.benchmark import load_benchmark
-from meid_bench.encoder import Encoder
+from meid_bench.benchmark.benchmark import load_benchmark
 from meid_bench.errors import MeidBenchError
-from meid_bench.extraction import pipeline
-from meid_bench.stores import store
-from meid_bench.stores.shard import _Target
+from meid_bench.features import pipeline
+from meid_bench.features import write_store as store
+from meid_bench.features.encoder import Encoder
+from meid_bench.features.shard import _Target
 from tests.extraction import NAME, VIDEOS_PER_SHARD, run_small
 
 # Phase -> what happens in it; each is killed at its n-th happening.

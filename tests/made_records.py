@@ -4,11 +4,11 @@ from typing import Any
 
 import numpy as np
 
-from meid_bench.annotation import Annotation, Interval
-from meid_bench.benchmark import Benchmark
-from meid_bench.longtail import Bins
-from meid_bench.metrics import Metrics, evaluate_scores
-from meid_bench.results import Features, Result, StageResult
+from meid_bench.benchmark.annotation import Annotation, Interval
+from meid_bench.benchmark.benchmark import Benchmark
+from meid_bench.benchmark.longtail import Bins
+from meid_bench.results.metrics import Metrics, evaluate_scores
+from meid_bench.results.record import Features, Result, StageResult
 
 CLASSES = 6
 

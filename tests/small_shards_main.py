@@ -8,8 +8,8 @@ import signal
 from typing import Any
 
 from meid_bench.cli.main import main
-from meid_bench.extraction import pipeline
-from meid_bench.stores import store
+from meid_bench.features import pipeline
+from meid_bench.features import write_store as store
 from tests.extraction import VIDEOS_PER_SHARD
 
 

@@ -10,17 +10,25 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from meid_bench.benchmark import load_benchmark
-from meid_bench.charades import read_annotations, read_classes
+from meid_bench.benchmark.benchmark import load_benchmark
+from meid_bench.benchmark.charades import read_annotations, read_classes
+from meid_bench.benchmark.longtail import Statistics
+from meid_bench.benchmark.miniature import PARTS, SECONDS, TRAIN_COUNTS, make_release, plan
+from meid_bench.benchmark.scenery import (
+    ACTIONS,
+    FRAME_RATE,
+    MOTIONS,
+    SLOTS,
+    Happening,
+    encode,
+    render,
+)
 from meid_bench.cli.main import cli
 from meid_bench.demo import RELEASE
 from meid_bench.errors import SettingError
-from meid_bench.longtail import Statistics
-from meid_bench.metrics import average_precision
-from meid_bench.miniature import PARTS, SECONDS, TRAIN_COUNTS, make_release, plan
-from meid_bench.paths import runs_dir
-from meid_bench.results import RECORD, load_scores, read_records
-from meid_bench.scenery import ACTIONS, FRAME_RATE, MOTIONS, SLOTS, Happening, encode, render
+from meid_bench.files import runs_dir
+from meid_bench.results.metrics import average_precision
+from meid_bench.results.record import RECORD, load_scores, read_records
 
 OFFICIAL = "id,subject,scene,quality,relevance,verified,script,objects,descriptions,actions,length"
 
@@ -123,7 +131,7 @@ def test_every_row_has_its_video(demo_root: Path) -> None:
 def test_an_interrupted_release_is_made_again_and_a_foreign_one_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("meid_bench.miniature.encode", lambda frames: b"film")
+    monkeypatch.setattr("meid_bench.benchmark.miniature.encode", lambda frames: b"film")
     make_release(tmp_path, seed=0)
     (tmp_path / "spec.json").unlink()
     (tmp_path / "test.txt").write_text("half a li", encoding="utf-8")

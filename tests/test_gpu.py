@@ -8,12 +8,13 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from meid_bench.data import FrameRule
-from meid_bench.encoder import load_encoder
-from meid_bench.extract import extract
-from meid_bench.plugins import registered
-from meid_bench.sampling import EpochSampler, batches
-from meid_bench.training.epoch import Stepper, epoch_batches, seeded, training_mode
+from meid_bench.features.encoder import load_encoder
+from meid_bench.features.extract import extract
+from meid_bench.methods.registry import registered
+from meid_bench.methods.samplers import EpochSampler, batches
+from meid_bench.methods.trainable import training_mode
+from meid_bench.training.data import FrameRule
+from meid_bench.training.epoch import Stepper, epoch_batches, seeded
 from meid_bench.training.readahead import read_ahead
 from tests.extraction import SETTINGS, contents, small_benchmark, small_videos, small_weights
 from tests.small_methods import toy_method

@@ -99,8 +99,8 @@ def test_the_wheel_holds_nothing_else(wheel: ZipFile) -> None:
 def test_an_unpacked_wheel_finds_its_own_files(wheel: ZipFile, tmp_path: Path) -> None:
     wheel.extractall(tmp_path / "site")
     code = (
-        "from meid_bench.paths import packaged_splits as splits\n"
-        "from meid_bench.building.spec import packaged_specs\n"
+        "from meid_bench.files import packaged_splits as splits\n"
+        "from meid_bench.benchmark.spec import packaged_specs\n"
         "print(splits(), 'charadeslt' in packaged_specs())"
     )
     said = run_python("-c", code, cwd=tmp_path, path=tmp_path / "site")

@@ -9,8 +9,8 @@ import pytest
 from click.testing import CliRunner
 
 from meid_bench.cli.main import cli
-from meid_bench.paths import runs_dir
-from meid_bench.results import read_records
+from meid_bench.files import runs_dir
+from meid_bench.results.record import read_records
 from tests.toy import toy_benchmark, toy_features, write_features
 
 README = Path(__file__).parents[1] / "README.md"

@@ -7,15 +7,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from meid_bench.annotation import Annotation
-from meid_bench.benchmark import Benchmark, save_benchmark
-from meid_bench.data import Examples
-from meid_bench.longtail import Bins
-from meid_bench.paths import benchmark_dir, features_dir
-from meid_bench.stores.feature_manifest import Recipe, feature_manifest, store_name
-from meid_bench.stores.shard import VideoFeatures
-from meid_bench.stores.store import write_store
-from meid_bench.toytask import CLASSES, FRAMES, TASK, WIDTH, toy_features, toy_labels
+from meid_bench.benchmark.annotation import Annotation
+from meid_bench.benchmark.benchmark import Benchmark, save_benchmark
+from meid_bench.benchmark.longtail import Bins
+from meid_bench.features.manifest import Recipe, feature_manifest, store_name
+from meid_bench.features.shard import VideoFeatures
+from meid_bench.features.write_store import write_store
+from meid_bench.files import benchmark_dir, features_dir
+from meid_bench.methods.toy_task import CLASSES, FRAMES, TASK, WIDTH, toy_features, toy_labels
+from meid_bench.training.data import Examples
 
 __all__ = ["BINS", "CLASSES", "FRAMES", "TASK", "WIDTH", "toy_features", "toy_labels"]
 

@@ -27,11 +27,11 @@ from tabulate import tabulate
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from meid_bench.benchmark import SPLITS  # noqa: E402
-from meid_bench.building.source import Source  # noqa: E402
-from meid_bench.building.spec import Videos  # noqa: E402
-from meid_bench.building.video_source import gather_videos  # noqa: E402
-from meid_bench.paths import packaged_splits  # noqa: E402
+from meid_bench.benchmark.benchmark import SPLITS  # noqa: E402
+from meid_bench.benchmark.source import Source  # noqa: E402
+from meid_bench.benchmark.spec import Videos  # noqa: E402
+from meid_bench.benchmark.video_source import gather_videos  # noqa: E402
+from meid_bench.files import packaged_splits  # noqa: E402
 from tests.file_server import FileServer, Shelf  # noqa: E402
 
 MEMBERS = 9848

@@ -30,16 +30,17 @@ from tabulate import tabulate
 
 from meid_bench.cores import cores
 from meid_bench.device import choose_device, describe
-from meid_bench.encoder import Encoder, load_encoder
 from meid_bench.errors import DataError
-from meid_bench.extraction import pipeline
-from meid_bench.extraction.decode_worker import DecodeSettings, DecodeTask, decode_into
-from meid_bench.extraction.encode_stage import EncodeStage
-from meid_bench.extraction.pipeline import Share, extract_share
-from meid_bench.extraction.plan import ShardPlan
-from meid_bench.extraction.pool import DecodePool
-from meid_bench.stores.store import shards
-from meid_bench.video import DecodedFrames, decoder_version
+from meid_bench.features import pipeline
+from meid_bench.features.decode_pool import DecodePool
+from meid_bench.features.decode_worker import DecodeSettings, DecodeTask, decode_into
+from meid_bench.features.decoders import decoder_version
+from meid_bench.features.encode_stage import EncodeStage
+from meid_bench.features.encoder import Encoder, load_encoder
+from meid_bench.features.frames import DecodedFrames
+from meid_bench.features.pipeline import Share, extract_share
+from meid_bench.features.shard_plan import ShardPlan
+from meid_bench.features.write_store import shards
 
 SIZE, RATE = (640, 480), 30
 DISTINCT = 4

@@ -16,10 +16,10 @@ import numpy as np
 from field_loop import argsort_ap
 from numpy.typing import NDArray
 
-from meid_bench.board.bootstrap import resample
-from meid_bench.board.joint import Joint
 from meid_bench.cores import cores
-from meid_bench.metrics import average_precision
+from meid_bench.results.bootstrap import resample
+from meid_bench.results.joint_intervals import Joint
+from meid_bench.results.metrics import average_precision
 
 
 def seconds(call: Callable[[], object]) -> float:

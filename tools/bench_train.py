@@ -36,24 +36,25 @@ from field_loop import FieldLoop, FieldNonlinear, argsort_ap
 from numpy.typing import NDArray
 from tabulate import tabulate
 
-from meid_bench.aggregators import aggregator_maker, find_aggregator
-from meid_bench.annotation import Annotation
-from meid_bench.benchmark import Benchmark
-from meid_bench.config import changed
-from meid_bench.data import Examples, FrameRule, load_examples
+from meid_bench.benchmark.annotation import Annotation
+from meid_bench.benchmark.benchmark import Benchmark
+from meid_bench.benchmark.longtail import Bins
 from meid_bench.device import choose_device, describe
-from meid_bench.features import FeatureStore
-from meid_bench.longtail import Bins
-from meid_bench.method import MakeAggregator, Method, Stage, Task
-from meid_bench.metrics import average_precision
-from meid_bench.plugins import find_method
-from meid_bench.running.presets import preset_settings
-from meid_bench.sampling import EpochSampler, batches
-from meid_bench.stores.feature_manifest import Recipe, feature_manifest
-from meid_bench.stores.shard import VideoFeatures
-from meid_bench.stores.store import write_store
+from meid_bench.features.manifest import Recipe, feature_manifest
+from meid_bench.features.shard import VideoFeatures
+from meid_bench.features.store import FeatureStore
+from meid_bench.features.write_store import write_store
+from meid_bench.methods.aggregators import aggregator_maker, find_aggregator
+from meid_bench.methods.method import MakeAggregator, Method, Stage, Task
+from meid_bench.methods.presets import preset_settings
+from meid_bench.methods.registry import find_method
+from meid_bench.methods.samplers import EpochSampler, batches
+from meid_bench.methods.trainable import training_mode
+from meid_bench.results.metrics import average_precision
+from meid_bench.settings import changed
 from meid_bench.training.cache import HOST_SHARE, free_host_memory, gigabytes
-from meid_bench.training.epoch import Stepper, epoch_batches, seeded, train_epoch, training_mode
+from meid_bench.training.data import Examples, FrameRule, load_examples
+from meid_bench.training.epoch import Stepper, epoch_batches, seeded, train_epoch
 from meid_bench.training.execution import arithmetic, resolve_precision
 
 CASES = {"plain": ("plain", 0), "FrameStack": ("framestack", 0)} | {
@@ -255,7 +256,7 @@ def measure_evaluation(videos: int, classes: int, rounds: int) -> tuple[float, f
     cpu = torch.device("cpu")
     for _ in range(rounds):
         slow = seconds(lambda: argsort_ap(scores, labels.astype(np.float32)), cpu)
-        with mock.patch("meid_bench.metrics.cores", lambda: 1):
+        with mock.patch("meid_bench.results.metrics.cores", lambda: 1):
             one.append(slow / seconds(lambda: average_precision(scores, labels), cpu))
         every.append(slow / seconds(lambda: average_precision(scores, labels), cpu))
     return statistics.median(one), statistics.median(every)

@@ -21,14 +21,14 @@ from numpy.typing import NDArray
 from simulate_features import Simulation, simulate
 from tabulate import tabulate
 
-from meid_bench.benchmark import Benchmark, load_benchmark
+from meid_bench.benchmark.benchmark import Benchmark, load_benchmark
 from meid_bench.cli.root_option import root_option
 from meid_bench.errors import DataError
-from meid_bench.features import find_store
-from meid_bench.metrics import average_precision, group_means
-from meid_bench.results import load_scores
-from meid_bench.run import run
-from meid_bench.running.request import Request, plan
+from meid_bench.features.store import find_store
+from meid_bench.results.metrics import average_precision, group_means
+from meid_bench.results.record import load_scores
+from meid_bench.training.request import Request, plan
+from meid_bench.training.run import run
 
 AUTHORS = "authors"
 ROWS: Mapping[str, tuple[str, Mapping[str, Any]]] = {

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from meid_bench.losses import focal_loss
-from meid_bench.method import Batch, Method, Stage
+from meid_bench.methods.losses import focal_loss
+from meid_bench.methods.method import Batch, Method, Stage
 
 WORKERS = 2
 

@@ -16,33 +16,33 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from meid_bench import charades, videolt
-from meid_bench.annotation import Annotation
-from meid_bench.archives.opener import open_archive
-from meid_bench.benchmark import Benchmark, load_benchmark, save_benchmark
-from meid_bench.board.score_file import read_scores
-from meid_bench.building.labelcsv import own_benchmark
-from meid_bench.building.spec import load_spec
+from meid_bench.benchmark import charades, videolt
+from meid_bench.benchmark.annotation import Annotation
+from meid_bench.benchmark.archives.opener import open_archive
+from meid_bench.benchmark.benchmark import Benchmark, load_benchmark, save_benchmark
+from meid_bench.benchmark.labels_csv import own_benchmark
+from meid_bench.benchmark.longtail import Bins
+from meid_bench.benchmark.scenery import encode
+from meid_bench.benchmark.spec import load_spec
 from meid_bench.errors import DataError
-from meid_bench.extraction.weights import load_file
-from meid_bench.features import FeatureStore
-from meid_bench.longtail import Bins
-from meid_bench.paths import benchmark_dir, features_dir, packaged_splits
-from meid_bench.results import load_result, load_scores, read_curve
-from meid_bench.run import run
-from meid_bench.running.request import Request, plan
-from meid_bench.scenery import encode
-from meid_bench.stores.account import take_account
-from meid_bench.stores.failures import Failure
-from meid_bench.stores.feature_manifest import Recipe, feature_manifest, store_name
-from meid_bench.stores.npy_store import open_store, read_npy
-from meid_bench.stores.shard import VideoFeatures
-from meid_bench.stores.store import write_store
-from meid_bench.stores.verify import verify_store
-from meid_bench.toytask import CLASSES, FRAMES, WIDTH, toy_features, toy_labels
+from meid_bench.features.account import take_account
+from meid_bench.features.decoders import decode_video
+from meid_bench.features.failures import Failure
+from meid_bench.features.manifest import Recipe, feature_manifest, store_name
+from meid_bench.features.npy_store import open_store, read_npy
+from meid_bench.features.shard import VideoFeatures
+from meid_bench.features.store import FeatureStore
+from meid_bench.features.verify import verify_store
+from meid_bench.features.weights import load_file
+from meid_bench.features.write_store import write_store
+from meid_bench.files import benchmark_dir, features_dir, packaged_splits
+from meid_bench.methods.toy_task import CLASSES, FRAMES, WIDTH, toy_features, toy_labels
+from meid_bench.results.record import load_result, load_scores, read_curve
+from meid_bench.results.score_file import read_scores
 from meid_bench.training.checkpoint import Progress, checkpoint_of
 from meid_bench.training.model import load_model
-from meid_bench.video import decode_video
+from meid_bench.training.request import Request, plan
+from meid_bench.training.run import run
 
 SPLITS = {"train": 24, "val": 12, "test": 12}
 NAMES = [f"c{number:03d}" for number in range(CLASSES)]

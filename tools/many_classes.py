@@ -20,15 +20,16 @@ import torch
 from tabulate import tabulate
 
 from meid.method import MEID, MEIDConfig
-from meid_bench.aggregators import NonlinearConfig, aggregator_maker
-from meid_bench.config import changed
-from meid_bench.data import Examples
-from meid_bench.longtail import Bins
-from meid_bench.method import Task
-from meid_bench.metrics import average_precision, group_means
-from meid_bench.results import CurvePoint
-from meid_bench.train import RunnerConfig, Training, fit, point_scores
-from meid_bench.training.predict import predict
+from meid_bench.benchmark.longtail import Bins
+from meid_bench.methods.aggregators import NonlinearConfig, aggregator_maker
+from meid_bench.methods.method import Task
+from meid_bench.methods.runner_config import RunnerConfig
+from meid_bench.results.metrics import average_precision, group_means
+from meid_bench.results.record import CurvePoint
+from meid_bench.settings import changed
+from meid_bench.training.data import Examples
+from meid_bench.training.fit import Training, fit, point_scores
+from meid_bench.training.scoring import predict
 
 LABELS = 3  # of a video, at least one
 NOISE = 2.0  # length of the noise, that of a class's direction being 1

@@ -15,12 +15,12 @@ from tempfile import TemporaryDirectory
 
 import click
 
-from meid_bench.building.assemble import assemble
-from meid_bench.building.identity import checks
-from meid_bench.building.source import Source, annotation_files
-from meid_bench.building.spec import FILE, find_spec, load_spec
+from meid_bench.benchmark.assemble import assemble
+from meid_bench.benchmark.identity import checks
+from meid_bench.benchmark.source import Source, annotation_files
+from meid_bench.benchmark.spec import FILE, find_spec, load_spec
 from meid_bench.errors import MeidBenchError
-from meid_bench.paths import write_text
+from meid_bench.files import write_text
 
 
 def sealed(folder: Path, source: Path) -> dict[Path, str]:

@@ -36,15 +36,15 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from meid_bench.annotation import Annotation, Interval
-from meid_bench.benchmark import SPLITS, Benchmark, load_benchmark
+from meid_bench.benchmark.annotation import Annotation, Interval
+from meid_bench.benchmark.benchmark import SPLITS, Benchmark, load_benchmark
 from meid_bench.cli.root_option import root_option
 from meid_bench.errors import MeidBenchError
-from meid_bench.paths import features_dir
+from meid_bench.features.manifest import Recipe, feature_manifest, store_name
+from meid_bench.features.shard import VideoFeatures
+from meid_bench.features.write_store import write_store
+from meid_bench.files import features_dir
 from meid_bench.progress import Progress
-from meid_bench.stores.feature_manifest import Recipe, feature_manifest, store_name
-from meid_bench.stores.shard import VideoFeatures
-from meid_bench.stores.store import write_store
 
 FRAME_RATE = 24.0  # of the frame numbers that are written down
 

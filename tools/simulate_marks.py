@@ -16,8 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from meid_bench.board.bootstrap import resample
-from meid_bench.board.joint import Joint
+from meid_bench.results.bootstrap import resample
+from meid_bench.results.joint_intervals import Joint
 
 RATES = np.geomspace(0.5, 0.06, 12)
 GROUPS = {"head": np.arange(4), "medium": np.arange(4, 8), "tail": np.arange(8, 12)}

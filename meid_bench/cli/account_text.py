@@ -8,7 +8,7 @@ import click
 from meid_bench.errors import DataError
 
 if TYPE_CHECKING:
-    from meid_bench.stores.account import Account
+    from meid_bench.features.account import Account
 
 # Names printed of each kind; all of them are in failures.jsonl.
 SHOWN = 10

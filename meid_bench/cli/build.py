@@ -9,8 +9,8 @@ from click.core import ParameterSource
 from meid_bench.cli.root_option import root_option
 
 if TYPE_CHECKING:
-    from meid_bench.build import BuildResult
-    from meid_bench.longtail import Bins
+    from meid_bench.benchmark.build import BuildResult
+    from meid_bench.benchmark.longtail import Bins
 
 SHOWN = 5
 
@@ -87,8 +87,8 @@ def build(
     meid-bench build charadeslt --source DIR --videos none
     meid-bench build --from labels.csv --video-dir DIR --name kitchen
     """
-    from meid_bench import build as builder
-    from meid_bench.building.stratify import parse_fractions
+    from meid_bench.benchmark import build as builder
+    from meid_bench.benchmark.stratify import parse_fractions
 
     _refuse_mixture(context, own=labels is not None)
     if labels is None:
@@ -111,7 +111,7 @@ def build(
             bins=_bins(bins),
             fractions=parse_fractions(fractions),
         )
-    _print(result)
+    _print(result, root)
 
 
 OFFICIAL = ("dataset", "source", "videos")
@@ -147,8 +147,8 @@ def _refuse_mixture(context: click.Context, own: bool) -> None:
 
 
 def _bins(text: str) -> "Bins | None":
+    from meid_bench.benchmark.longtail import Bins
     from meid_bench.errors import SettingError
-    from meid_bench.longtail import Bins
 
     if text == "thirds":
         return None
@@ -161,9 +161,10 @@ def _bins(text: str) -> "Bins | None":
         ) from error
 
 
-def _print(result: "BuildResult") -> None:
+def _print(result: "BuildResult", root: Path) -> None:
     from meid_bench.cli.table1_text import print_table1
     from meid_bench.disk import readable
+    from meid_bench.features.npy_store import register_all
 
     benchmark, videos = result.benchmark, result.manifest.videos
     click.echo(f"{benchmark.title}: {result.folder}\n")
@@ -186,7 +187,8 @@ def _print(result: "BuildResult") -> None:
             f"fetched {readable(fetched)} in {result.transfer.requests} requests, "
             f"{readable(max(size - fetched, 0))} less than the whole archive"
         )
-    for features in result.features:
+    stores = register_all(benchmark, result.features, root) if result.features else []
+    for features in stores:
         click.echo(f"features: {features.stored} in {features.npy_folder}: {features.store.name}")
         if features.failed:
             first = features.failed[0]
@@ -195,7 +197,7 @@ def _print(result: "BuildResult") -> None:
                 f"{first.id}: {first.error}; all are in {features.store / 'failures.jsonl'}",
                 err=True,
             )
-    if result.features:
+    if stores:
         command = "run --method plain"
     elif videos is None and "labels" in result.manifest.sources:
         command = "import-features FOLDER"

@@ -23,10 +23,10 @@ def demo(folder: Path, seed: int, device: str) -> None:
     Takes some three minutes on two cores. Each step is a command of its own, printed before it
     is run; run again, the demo does only what is missing.
     """
+    from meid_bench.benchmark.miniature import make_release
     from meid_bench.cli.main import cli
     from meid_bench.demo import RELEASE, WEIGHTS, commands
     from meid_bench.device import choose_device
-    from meid_bench.miniature import make_release
 
     choose_device(None, device)  # a wrong name is refused before anything is rendered
 

@@ -96,10 +96,10 @@ def extract(
     Run it again to go on where it stopped; videos that failed are tried again. With --gpu 0,1
     there is a process for each; under torchrun, each process takes its share.
     """
-    from meid_bench.benchmark import load_benchmark
+    from meid_bench.benchmark.benchmark import load_benchmark
     from meid_bench.device import choose_devices
-    from meid_bench.extract import ExtractSettings, extract
-    from meid_bench.stores.account import UnfinishedError
+    from meid_bench.features.account import UnfinishedError
+    from meid_bench.features.extract import ExtractSettings, extract
 
     settings = ExtractSettings(
         encoder=encoder,
@@ -132,11 +132,11 @@ def extract(
 @root_option
 def verify(dataset: str, features: str | None, repair: bool, root: Path) -> None:
     """Check every shard of a feature store."""
-    from meid_bench.benchmark import load_benchmark
-    from meid_bench.features import find_store
-    from meid_bench.stores.account import take_account
-    from meid_bench.stores.feature_manifest import load_manifest
-    from meid_bench.stores.verify import repair_store, verify_store
+    from meid_bench.benchmark.benchmark import load_benchmark
+    from meid_bench.features.account import take_account
+    from meid_bench.features.manifest import load_manifest
+    from meid_bench.features.store import find_store
+    from meid_bench.features.verify import repair_store, verify_store
 
     benchmark = load_benchmark(dataset, root)
     folder = find_store(root, benchmark, features)

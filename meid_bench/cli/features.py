@@ -36,11 +36,11 @@ def import_features(
     \b
     meid-bench import-features clips/ --dataset charadeslt --encoder clip-vit-l14
     """
-    from meid_bench.benchmark import load_benchmark
-    from meid_bench.stores.account import take_account
-    from meid_bench.stores.feature_manifest import load_manifest
-    from meid_bench.stores.transfer import Origin
-    from meid_bench.stores.transfer import import_features as copy_in
+    from meid_bench.benchmark.benchmark import load_benchmark
+    from meid_bench.features.account import take_account
+    from meid_bench.features.manifest import load_manifest
+    from meid_bench.features.transfer import Origin
+    from meid_bench.features.transfer import import_features as copy_in
 
     benchmark = load_benchmark(dataset, root)
     store = copy_in(benchmark, folder, root, Origin(encoder, weights, transform, source))
@@ -64,9 +64,9 @@ def import_features(
 @root_option
 def export_features(folder: Path, dataset: str, features: str | None, root: Path) -> None:
     """Write a feature store into FOLDER, one <video_id>.npy of (T, D) float16 a video."""
-    from meid_bench.benchmark import load_benchmark
-    from meid_bench.features import find_store
-    from meid_bench.stores.transfer import export_features as copy_out
+    from meid_bench.benchmark.benchmark import load_benchmark
+    from meid_bench.features.store import find_store
+    from meid_bench.features.transfer import export_features as copy_out
 
     benchmark = load_benchmark(dataset, root)
     written = copy_out(find_store(root, benchmark, features), folder)

@@ -46,9 +46,9 @@ def inspect(
     predictions of each expert. Without the video's file, the same without frames.
     """
     from meid_bench.device import choose_device
-    from meid_bench.inspecting.inspection import inspect_video
-    from meid_bench.inspecting.inspection_picture import save_picture
-    from meid_bench.inspecting.trained_run import load_run
+    from meid_bench.inference.inspection import inspect_video
+    from meid_bench.inference.inspection_picture import save_picture
+    from meid_bench.inference.trained_run import load_run
 
     trained = load_run(run, choose_device(gpu, device), root)
     inspection = inspect_video(trained, video, root, video_dir)
@@ -91,7 +91,7 @@ def predict(
     """
     from meid_bench.device import choose_device
     from meid_bench.errors import DataError
-    from meid_bench.inspecting.trained_run import load_run
+    from meid_bench.inference.trained_run import load_run
 
     trained = load_run(run, choose_device(gpu, device), root, weights)
     for sentence in trained.differences:

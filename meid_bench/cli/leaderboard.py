@@ -35,10 +35,10 @@ def leaderboard(dataset: str, style: str, names: str | None, rescore: bool, root
     meid-bench leaderboard --compare meid,cbs
     meid-bench leaderboard --format csv > board.csv
     """
-    from meid_bench.board.board_format import format_board, format_comparison
-    from meid_bench.board.compare import compare, mark_ties
-    from meid_bench.board.fitted_table import WIDTH
-    from meid_bench.leaderboard import load_board
+    from meid_bench.results.board import load_board
+    from meid_bench.results.board_text import format_board, format_comparison
+    from meid_bench.results.comparison import compare, mark_ties
+    from meid_bench.results.fitted_table import WIDTH
 
     board = load_board(dataset, root, rescore=rescore)
     for sentence in board.left_out:
@@ -75,8 +75,8 @@ def evaluate(file: Path, dataset: str, name: str, logits: bool, root: Path) -> N
 
     Every test id must be there once, with a probability in [0, 1] per class.
     """
-    from meid_bench.board.board_format import metrics_line
-    from meid_bench.board.submission import evaluate as evaluate_file
+    from meid_bench.results.board_text import metrics_line
+    from meid_bench.results.submission import evaluate as evaluate_file
 
     result = evaluate_file(file, dataset, name, logits, root)
     for warning in result.warnings:

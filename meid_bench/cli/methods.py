@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from meid_bench.methodcard import MethodCard
+    from meid_bench.methods.card import MethodCard
 
 
 @click.command()
@@ -22,9 +22,9 @@ def methods(names: tuple[str, ...]) -> None:
     from dataclasses import asdict
 
     from meid_bench.errors import MeidBenchError
-    from meid_bench.method import MethodConfig
-    from meid_bench.methodcard import method_card
-    from meid_bench.plugins import registered
+    from meid_bench.methods.card import method_card
+    from meid_bench.methods.method import MethodConfig
+    from meid_bench.methods.registry import registered
 
     for name in names or registered():
         try:
@@ -47,9 +47,9 @@ def check(name: str, aggregator: str | None) -> None:
     \b
     meid-bench check my_module:MyMethod
     """
-    from meid_bench.aggregators import AGGREGATORS
-    from meid_bench.contract import check_method
-    from meid_bench.plugins import find_method
+    from meid_bench.methods.aggregators import AGGREGATORS
+    from meid_bench.methods.contract import check_method
+    from meid_bench.methods.registry import find_method
 
     kind = find_method(name)
     broken = 0

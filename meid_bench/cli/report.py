@@ -24,7 +24,7 @@ def report(datasets: tuple[str, ...], output: Path, quick: bool, root: Path) -> 
     The page holds everything it needs and asks nothing of any server. Pictures that
     `meid-bench inspect` left in the runs' folders are shown in it.
     """
-    from meid_bench.report import write_report
+    from meid_bench.results.report import write_report
 
     written = write_report(output, datasets or None, root, quick)
     for problem in written.problems:

@@ -14,10 +14,10 @@ from meid_bench.cli.root_option import root_option
 if TYPE_CHECKING:
     import torch
 
-    from meid_bench.running.reproduce import Reproduced
-    from meid_bench.running.request import Plan
-    from meid_bench.running.wish import Wish
     from meid_bench.training.execution import Execution
+    from meid_bench.training.reproduce import Reproduced
+    from meid_bench.training.request import Plan
+    from meid_bench.training.wish import Wish
 
 
 @click.command()
@@ -75,12 +75,12 @@ def reproduce(
     meid-bench reproduce table3 --quick --aggregator nextvlad,nonlinear --seeds 0
     meid-bench reproduce table5 --dataset charadeslt
     """
-    from meid_bench.config import parse_assignments
     from meid_bench.device import choose_devices
-    from meid_bench.running.papertable import STATISTICS, find_table
-    from meid_bench.running.reproduce_text import format_table1
-    from meid_bench.running.wish import Wish
+    from meid_bench.settings import parse_assignments
     from meid_bench.training.execution import Execution
+    from meid_bench.training.paper_table import STATISTICS, find_table
+    from meid_bench.training.reproduce_text import format_table1
+    from meid_bench.training.wish import Wish
 
     table = find_table(table)
     if table == STATISTICS:
@@ -106,13 +106,13 @@ def reproduce(
 
 
 def _run(wish: "Wish", root: Path, devices: "list[torch.device]", how: "Execution") -> None:
-    from meid_bench.board.published import table_title
     from meid_bench.device import describe
-    from meid_bench.ranks import find_ranks
-    from meid_bench.running.batchrun import failed_sentence, failures
-    from meid_bench.running.reproduce import available
-    from meid_bench.running.reproduce import reproduce as run_table
-    from meid_bench.running.schedule import run_on_devices
+    from meid_bench.distributed import find_ranks
+    from meid_bench.results.published import table_title
+    from meid_bench.training.many import failed_sentence, failures
+    from meid_bench.training.reproduce import available
+    from meid_bench.training.reproduce import reproduce as run_table
+    from meid_bench.training.schedule import run_on_devices
 
     title = table_title(wish.table)
     parts, missing = available(wish, root)
@@ -131,11 +131,11 @@ def _run(wish: "Wish", root: Path, devices: "list[torch.device]", how: "Executio
 
 
 def _print_plan(wish: "Wish", root: Path, devices: "list[torch.device]", how: "Execution") -> None:
-    from meid_bench.board.published import table_title
     from meid_bench.device import describe
-    from meid_bench.running.pace import run_seconds
-    from meid_bench.running.tableplan import plan_table
-    from meid_bench.running.tableplan_text import format_plan
+    from meid_bench.results.published import table_title
+    from meid_bench.training.pace import run_seconds
+    from meid_bench.training.table_plan import plan_table
+    from meid_bench.training.table_plan_text import format_plan
 
     def seconds_of(label: str, planned: "Plan") -> float:
         click.echo(f"Measuring a few steps of {label}", err=True)
@@ -146,8 +146,8 @@ def _print_plan(wish: "Wish", root: Path, devices: "list[torch.device]", how: "E
 
 
 def _print_tables(reproduced: "list[Reproduced]", wish: "Wish") -> None:
-    from meid_bench.running.leak import leaks
-    from meid_bench.running.reproduce_text import format_leak, format_reproduced
+    from meid_bench.training.leak import leaks
+    from meid_bench.training.reproduce_text import format_leak, format_reproduced
 
     for one in (one for one in reproduced if one.rows):
         click.echo("\n" + format_reproduced(one, wish))

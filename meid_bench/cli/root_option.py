@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 import click
 
-from meid_bench.paths import HOME_VARIABLE, home
+from meid_bench.files import HOME_VARIABLE, home
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 

@@ -15,9 +15,9 @@ from meid_bench.cli.protocol_option import protocol_option
 from meid_bench.cli.root_option import root_option
 
 if TYPE_CHECKING:
-    from meid_bench.results import Result
-    from meid_bench.running.request import Plan, Request
+    from meid_bench.results.record import Result
     from meid_bench.training.execution import Execution
+    from meid_bench.training.request import Plan, Request
 
 
 @click.command()
@@ -95,11 +95,11 @@ def run(
     runs, one that fails stops no other. With --gpu 0,1 there is one run on each at a time. Under
     torchrun a single run is shared by all processes; of several, each process takes its own.
     """
-    from meid_bench.config import parse_assignments
-    from meid_bench.running.batchrun import expand
-    from meid_bench.running.request import Request
-    from meid_bench.running.schedule import part_of
+    from meid_bench.settings import parse_assignments
     from meid_bench.training.execution import Execution
+    from meid_bench.training.many import expand
+    from meid_bench.training.request import Request
+    from meid_bench.training.schedule import part_of
 
     base = Request(
         method="",
@@ -131,11 +131,11 @@ def _run_one(
     device: str | None,
 ) -> None:
     from meid_bench.device import describe
-    from meid_bench.ranks import joined_device
-    from meid_bench.run import run
-    from meid_bench.running.batchrun import kept_sentence
-    from meid_bench.running.request import plan
-    from meid_bench.training.curves import curve_log
+    from meid_bench.distributed import joined_device
+    from meid_bench.training.many import kept_sentence
+    from meid_bench.training.request import plan
+    from meid_bench.training.run import run
+    from meid_bench.training.watching import curve_log
 
     with joined_device(gpu, device) as (chosen, first):
         say = click.echo if first else lambda line: None
@@ -164,9 +164,9 @@ def _run_several(
     device: str | None,
 ) -> None:
     from meid_bench.device import choose_devices, describe, device_of_rank
-    from meid_bench.ranks import find_ranks
-    from meid_bench.running.batchrun import failed_sentence, failures
-    from meid_bench.running.schedule import run_on_devices
+    from meid_bench.distributed import find_ranks
+    from meid_bench.training.many import failed_sentence, failures
+    from meid_bench.training.schedule import run_on_devices
 
     devices, ranks = choose_devices(gpu, device), find_ranks()
     if ranks.size > 1:
@@ -199,7 +199,7 @@ def _stopping(kept: Callable[[], str]) -> Iterator[None]:
 
 
 def _print_result(planned: "Plan", result: "Result") -> None:
-    from meid_bench.board.board_format import metrics_line
+    from meid_bench.results.board_text import metrics_line
 
     for warning in result.warnings:
         click.echo(f"Warning: {warning}", err=True)

@@ -9,7 +9,7 @@ import click
 from meid_bench.cli.root_option import root_option
 
 if TYPE_CHECKING:
-    from meid_bench.benchmark import Benchmark
+    from meid_bench.benchmark.benchmark import Benchmark
 
 
 @click.command()
@@ -30,7 +30,7 @@ def stats(dataset: str, plot: Path | None, as_json: bool, root: Path) -> None:
     \b
     meid-bench stats charadeslt --plot charadeslt.png
     """
-    from meid_bench.benchmark import load_benchmark
+    from meid_bench.benchmark.benchmark import load_benchmark
     from meid_bench.cli.table1_text import print_table1
 
     benchmark = load_benchmark(dataset, root)
@@ -41,7 +41,7 @@ def stats(dataset: str, plot: Path | None, as_json: bool, root: Path) -> None:
         print_table1(benchmark)
         click.echo(f"\nfingerprint {benchmark.fingerprint}")
     if plot is not None:
-        from meid_bench.building.statsplot import plot_classes
+        from meid_bench.benchmark.statistics_plot import plot_classes
 
         plot_classes(benchmark, plot)
         click.echo(f"Drawn: {plot}", err=True)
@@ -50,8 +50,8 @@ def stats(dataset: str, plot: Path | None, as_json: bool, root: Path) -> None:
 def _as_json(benchmark: "Benchmark") -> dict[str, Any]:
     from dataclasses import asdict
 
-    from meid_bench.benchmark import SPLITS
-    from meid_bench.building.table1 import compare
+    from meid_bench.benchmark.benchmark import SPLITS
+    from meid_bench.benchmark.table1 import compare
 
     found, expected = benchmark.statistics(), benchmark.expected
     agrees = [number.agrees for number in compare(found, expected)]

@@ -3,8 +3,8 @@
 import click
 from tabulate import tabulate
 
-from meid_bench.benchmark import Benchmark
-from meid_bench.building.table1 import compare
+from meid_bench.benchmark.benchmark import Benchmark
+from meid_bench.benchmark.table1 import compare
 
 
 def print_table1(benchmark: Benchmark) -> None:

@@ -1,1 +1,1 @@
-"""The parts of `fit`: epochs and steps, where features stay, checkpoints."""
+"""Benchmark, features and method become a run: request, fit, checkpoint, many runs, tables."""

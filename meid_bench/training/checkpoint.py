@@ -12,10 +12,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from meid_bench.codec import decode
 from meid_bench.errors import DataError
-from meid_bench.paths import atomic
-from meid_bench.results import CurvePoint, StageResult
-from meid_bench.schema import decode
+from meid_bench.files import atomic
+from meid_bench.results.record import CurvePoint, StageResult
 
 FILE = "checkpoint.safetensors"
 _PROGRESS = "progress"

@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from meid_bench import ranks
+from meid_bench import distributed as ranks
 from meid_bench.jsonlines import json_line
-from meid_bench.results import CURVE, CurvePoint
+from meid_bench.results.record import CURVE, CurvePoint
 from meid_bench.training.checkpoint import Checkpoint
 
 

@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 
-from meid_bench.data import Examples, FrameRule, draw_frames
-from meid_bench.method import Batch, Method, Stage
-from meid_bench.results import StageResult
+from meid_bench.methods.method import Batch, Method, Stage
+from meid_bench.results.record import StageResult
+from meid_bench.training.data import Examples, FrameRule, draw_frames
 
 
 def diagnose(

@@ -7,11 +7,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from meid_bench import ranks
-from meid_bench.data import Examples, FrameRule, draw_frames
+from meid_bench import distributed as ranks
 from meid_bench.errors import MethodError
-from meid_bench.method import Batch, Method, Stage
-from meid_bench.sampling import Draws, batches
+from meid_bench.methods.method import Batch, Method, Stage
+from meid_bench.methods.samplers import Draws, batches
+from meid_bench.methods.trainable import select_trainable, training_mode
+from meid_bench.training.data import Examples, FrameRule, draw_frames
 from meid_bench.training.device_ap import device_average_precision
 
 FUSED = ("cpu", "cuda")  # devices on which Adam is one kernel
@@ -80,35 +81,6 @@ class _Loss(nn.Module):
                 f"{tuple(loss.shape)}; expected a scalar"
             )
         return loss.float()
-
-
-def select_trainable(method: Method, stage: Stage) -> list[nn.Parameter]:
-    """Let exactly the stage's parameters take gradients, and return them.
-
-    Raises:
-        MethodError: There are none.
-    """
-    chosen = list(method.trainable(stage))
-    if not chosen:
-        raise MethodError(
-            f"{type(method).__name__} has no trainable parameter in stage {stage.name!r}"
-        )
-    wanted = {id(parameter) for parameter in chosen}
-    for parameter in method.parameters():
-        parameter.requires_grad_(id(parameter) in wanted)
-    return chosen
-
-
-def training_mode(method: Method) -> None:
-    """Training mode, except for modules whose parameters are all frozen.
-
-    A frozen expert must not change at all: no dropout, no running statistics.
-    """
-    method.train()
-    for module in method.modules():
-        own = list(module.parameters())
-        if own and not any(parameter.requires_grad for parameter in own):
-            module.eval()
 
 
 def train_epoch(

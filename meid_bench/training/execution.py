@@ -8,7 +8,7 @@ from typing import Literal
 
 import torch
 
-from meid_bench.method import require
+from meid_bench.methods.method import require
 from meid_bench.training.cache import CacheMode
 
 Precision = Literal["auto", "float32", "bfloat16"]

@@ -11,18 +11,17 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from meid_bench.aggregators import aggregator_maker, find_aggregator
-from meid_bench.config import restored, setting_names
+from meid_bench.codec import decode, read_json
 from meid_bench.errors import DataError
-from meid_bench.layers import AggregatorConfig
-from meid_bench.method import Method, MethodConfig, Task
-from meid_bench.paths import atomic, write_text
-from meid_bench.plugins import find_method, find_network
-from meid_bench.schema import decode, read_json
+from meid_bench.files import atomic, write_text
+from meid_bench.methods.aggregators import AGGREGATOR_PREFIX, aggregator_maker, find_aggregator
+from meid_bench.methods.layers import AggregatorConfig
+from meid_bench.methods.method import Method, MethodConfig, Task
+from meid_bench.methods.registry import find_method, find_network
+from meid_bench.settings import restored, setting_names
 
 WEIGHTS = "model.safetensors"
 MODEL = "model.json"
-AGGREGATOR_PREFIX = "aggregator."
 
 
 @dataclass(frozen=True)

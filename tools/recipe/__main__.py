@@ -14,11 +14,11 @@ from pathlib import Path
 
 import click
 
-from meid_bench.benchmark import SPLITS
-from meid_bench.building.spec import Spec, find_spec, load_spec
-from meid_bench.charades import read_annotations, read_classes
+from meid_bench.benchmark.benchmark import SPLITS
+from meid_bench.benchmark.charades import read_annotations, read_classes
+from meid_bench.benchmark.spec import Spec, find_spec, load_spec
 from meid_bench.errors import DataError, MeidBenchError, unknown
-from meid_bench.paths import write_text
+from meid_bench.files import write_text
 from tools.recipe.split import SplitResult, make_split
 from tools.recipe.targets import Targets
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from meid_bench.annotation import Annotation
-from meid_bench.longtail import class_counts, multi_hot
+from meid_bench.benchmark.annotation import Annotation
+from meid_bench.benchmark.longtail import class_counts, multi_hot
 from tools.recipe.swap import Ranges, choose
 from tools.recipe.targets import SIDES
 

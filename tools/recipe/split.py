@@ -13,10 +13,10 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
-from meid_bench.annotation import Annotation
-from meid_bench.benchmark import SPLITS
+from meid_bench.benchmark.annotation import Annotation
+from meid_bench.benchmark.benchmark import SPLITS
+from meid_bench.benchmark.longtail import GROUPS, class_counts, multi_hot
 from meid_bench.errors import DataError
-from meid_bench.longtail import GROUPS, class_counts, multi_hot
 from tools.recipe.heldout import hold_out
 from tools.recipe.swap import Ranges, choose
 from tools.recipe.targets import KEYS, Targets, Tau, printed, shortfalls, train_shortfalls

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from meid_bench.annotation import Annotation
-from meid_bench.benchmark import SPLITS
+from meid_bench.benchmark.annotation import Annotation
+from meid_bench.benchmark.benchmark import SPLITS
+from meid_bench.benchmark.longtail import GROUPS, Bins, class_counts
+from meid_bench.codec import decode
 from meid_bench.errors import DataError
-from meid_bench.longtail import GROUPS, Bins, class_counts
-from meid_bench.schema import decode
 
 SIDES = ("val", "test")
 KEYS = ("subject", "script", "pair")  # what two splits must not share

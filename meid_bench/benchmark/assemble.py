@@ -1,0 +1,119 @@
+"""Assemble: a specification and the official files become a Benchmark."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from itertools import chain
+from pathlib import Path
+
+from meid_bench.benchmark import videolt
+from meid_bench.benchmark.annotation import Annotation
+from meid_bench.benchmark.benchmark import SPLITS, Benchmark
+from meid_bench.benchmark.charades import read_annotations, read_classes
+from meid_bench.benchmark.identity import confirm
+from meid_bench.benchmark.labels_csv import own_benchmark
+from meid_bench.benchmark.spec import FILE, Spec
+from meid_bench.csvfile import read_lines
+from meid_bench.errors import DataError, listing
+
+Splits = Mapping[str, tuple[Annotation, ...]]
+
+
+def assemble(spec: Spec, folder: Path, files: Mapping[str, Path]) -> Benchmark:
+    """Read the annotations and split them as the specification says.
+
+    Args:
+        spec: The specification.
+        folder: Where it was read; its lists lie there.
+        files: Role to annotation file.
+
+    Returns:
+        The benchmark.
+
+    Raises:
+        DataError: A file is not what it should be, a listed video is not annotated, or the
+            benchmark is not the one that the specification states.
+    """
+    if spec.format == "csv":
+        own = own_benchmark(_role(spec, files, "labels"), spec.name, spec.frames, spec.bins)
+        classes, splits = own.classes, own.splits
+    elif spec.format == "videolt":
+        classes = videolt.read_classes(_role(spec, files, "classes"))
+        paths = {split: _role(spec, files, split) for split in SPLITS}
+        splits = videolt.read_lists(paths, len(classes))
+    else:
+        classes, splits = _charades(spec, folder, files)
+    benchmark = Benchmark(
+        name=spec.name,
+        title=spec.title,
+        classes=classes,
+        splits=splits,
+        bins=spec.bins,
+        frames=spec.frames,
+        training_frames=spec.training_frames,
+        expected=spec.expected,
+        published=spec.published,
+        citation=spec.citation,
+        licence=spec.licence,
+    )
+    confirm(benchmark, spec, folder)
+    return benchmark
+
+
+def _charades(
+    spec: Spec, folder: Path, files: Mapping[str, Path]
+) -> tuple[tuple[str, ...], Splits]:
+    if spec.lists is None:
+        raise DataError(f"{folder / FILE} names no lists; format {spec.format!r} needs them")
+    classes = read_classes(_role(spec, files, "classes"))
+    ego = spec.format == "charadesego"
+    pools = [
+        read_annotations(_role(spec, files, role), len(classes), ego) for role in ("train", "test")
+    ]
+    return classes, pick({split: folder / spec.lists[split] for split in SPLITS}, pools)
+
+
+def _role(spec: Spec, files: Mapping[str, Path], role: str) -> Path:
+    if role not in files:
+        raise DataError(
+            f"{spec.name}: format {spec.format!r} needs the annotation file {role!r}; name it "
+            "under 'members' of the spec.json"
+        )
+    return files[role]
+
+
+def pick(lists: Mapping[str, Path], pools: Sequence[Sequence[Annotation]]) -> Splits:
+    """The annotations of the ids in three list files, one id a line.
+
+    Raises:
+        DataError: An id is listed twice (names file and line), or videos are annotated in two
+            files or not at all (says how many, and names the first few).
+    """
+    ids = _listed(lists)
+    wanted = [name for names in ids.values() for name in names]
+    times = Counter(video.id for video in chain(*pools))
+    if twice := sorted(name for name, number in times.items() if number > 1):
+        raise DataError(
+            f"Both annotation files have {len(twice):,} of the videos, {listing(twice)}; take the "
+            "official files"
+        )
+    if missing := sorted(name for name in wanted if name not in times):
+        raise DataError(
+            f"The annotation files lack {len(missing):,} of {len(wanted):,} listed videos, "
+            f"{listing(missing)}; are they the files of this data set, and whole?"
+        )
+    annotated = {video.id: video for video in chain(*pools)}
+    return {split: tuple(annotated[name] for name in names) for split, names in ids.items()}
+
+
+def _listed(lists: Mapping[str, Path]) -> dict[str, list[str]]:
+    """Split to the ids in its list file, in the file's order."""
+    where: dict[str, str] = {}
+    ids: dict[str, list[str]] = {split: [] for split in lists}
+    for split, path in lists.items():
+        for line, name in read_lines(path):
+            here = f"{path}, line {line}"
+            if name in where:
+                raise DataError(f"{here}: {name!r} stands in {where[name]} already; list it once")
+            where[name] = here
+            ids[split].append(name)
+    return ids

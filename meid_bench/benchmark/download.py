@@ -1,0 +1,154 @@
+"""Download: a whole file over HTTP, resumed where it stopped and verified by size and sum."""
+
+import hashlib
+import json
+import logging
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from meid_bench.benchmark.archives.remote import ChangedError, NoRangesError, Remote, Version
+from meid_bench.benchmark.build_manifest import Found
+from meid_bench.codec import decode
+from meid_bench.disk import check_space, named_when_full
+from meid_bench.errors import DataError
+from meid_bench.files import write_text
+from meid_bench.progress import Progress
+
+BLOCK = 1 << 16
+# How often a file that cannot be continued is begun anew.
+ATTEMPTS = 8
+# Hashing less than this is done before a bar could be read.
+QUIET = 256 << 20
+
+log = logging.getLogger(__name__)
+
+
+def download(url: str, path: Path, size: int | None = None, sha256: str | None = None) -> Found:
+    """Fetch a file, or go on with one that was begun; it takes its name only when verified.
+
+    The part fetched so far lies beside it, `<name>.part`, with the version that it belongs to,
+    `<name>.part.json`; it is only ever continued by the same version.
+
+    Args:
+        url: The address.
+        path: The file to be; one that is there already is verified and kept.
+        size: Bytes that it must have, or None.
+        sha256: The sum that it must have, or None.
+
+    Raises:
+        DataError: It cannot be fetched, is not what it should be, or does not fit on the disk.
+    """
+    if path.is_file():
+        return verify(path, size, sha256)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.part")
+    for attempt in range(ATTEMPTS):
+        try:
+            version = _fetch(url, part, size)
+            break
+        except (ChangedError, NoRangesError) as error:
+            # What was begun cannot be continued: it belongs to another version, or this server
+            # only ever starts at the beginning.
+            log.warning("%s; starting again", error)
+            part.unlink(missing_ok=True)
+            if attempt == ATTEMPTS - 1:
+                raise DataError(
+                    f"{url} could not be read to its end in {ATTEMPTS} attempts; try another "
+                    "time, or fetch it by other means and name its folder with --source"
+                ) from error
+    try:
+        found = verify(part, size, sha256)
+    except DataError as error:
+        part.unlink()
+        raise DataError(f"{url} gave another file: {error}") from None
+    else:
+        part.replace(path)
+    finally:
+        _beside(part).unlink(missing_ok=True)
+    return Found(url, found.bytes, found.sha256, version.etag)
+
+
+def verify(path: Path, size: int | None, sha256: str | None, name: str = "") -> Found:
+    """Compare a file with its published size and sum, where there are any.
+
+    Args:
+        path: The file.
+        size: Bytes expected, or None.
+        sha256: Sum expected, or None.
+        name: What the message calls it; its path where left out.
+
+    Raises:
+        DataError: It is another file; the sentence holds what was expected and what was found.
+    """
+    name = name or str(path)
+    seen = path.stat().st_size
+    if size is not None and seen != size:
+        raise DataError(
+            f"{name} has {seen} bytes, {size} were expected; remove it and fetch it again"
+        )
+    found = file_sha256(path)
+    if sha256 is not None and found != sha256:
+        raise DataError(
+            f"{name} has the sha256 {found}, {sha256} was expected; remove it and fetch it again"
+        )
+    return Found(str(path.resolve()), seen, found)
+
+
+def file_sha256(path: Path) -> str:
+    """A file's sum, hexadecimal; a large one shows its progress."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        if size < QUIET:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+        digest = hashlib.sha256()
+        with Progress(size, f"verify {path.name}", "bytes") as progress:
+            while block := file.read(1 << 24):
+                digest.update(block)
+                progress.update(len(block))
+    return digest.hexdigest()
+
+
+def _fetch(url: str, part: Path, size: int | None) -> Version:
+    """Append to `part` until the file's end."""
+    begun = _begun(part, url)
+    done = part.stat().st_size if begun is not None else 0
+    remote = Remote(url, begun)
+    if begun is not None and done == begun.size:
+        return begun
+    with remote.stream(done) as stream, named_when_full(part.parent):
+        first = stream.read(BLOCK)
+        version = remote.version()
+        if size is not None and version.size not in (None, size):
+            raise DataError(
+                f"{url} has {version.size} bytes, {size} were expected; it is another file than "
+                "the official one, name a mirror or a folder with --source"
+            )
+        check_space(part.parent, (version.size or 0) - done, part.stem)
+        write_text(_beside(part), json.dumps({"url": url} | asdict(version)))
+        with (
+            part.open("ab" if done else "wb") as out,
+            Progress(version.size, f"fetch {part.stem}", "bytes", done=done) as progress,
+        ):
+            block = first
+            while block:
+                out.write(block)
+                progress.update(len(block))
+                block = stream.read(BLOCK)
+    return version
+
+
+def _begun(part: Path, url: str) -> Version | None:
+    """The version that a part belongs to, or None where there is no part to continue."""
+    try:
+        data: dict[str, Any] = json.loads(_beside(part).read_text(encoding="utf-8"))
+        same = data.pop("url") == url and part.stat().st_size > 0
+        version = decode(Version, data)
+    except (OSError, ValueError, KeyError, AttributeError):
+        return None
+    # Without an ETag nothing would tell a changed file of the same size.
+    return version if same and version.etag is not None else None
+
+
+def _beside(part: Path) -> Path:
+    return part.with_name(f"{part.name}.json")

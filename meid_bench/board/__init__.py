@@ -1,1 +1,0 @@
-"""Around the leaderboard: comparisons, published numbers, submissions, the page's parts."""

@@ -1,1 +1,0 @@
-"""The parts of `build`: specifications, official files, the user's own data."""

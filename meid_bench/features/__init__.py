@@ -1,0 +1,1 @@
+"""Videos become features: frames, decoders, encoders, extraction, and the store."""

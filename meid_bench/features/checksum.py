@@ -1,0 +1,129 @@
+r"""Checksum: a shard ends with the SHA-256 of its content, and HDF5 opens none where it is wrong.
+
+    HDF5 file | "\nsha256 <64 hexadecimal digits>\n"
+
+HDF5 believes what it reads: one flipped bit in a header can make it loop for ever, and one among
+the features passes unseen. Sum and content are one file, so that no kill leaves one without the
+other; HDF5 does not mind bytes behind its end.
+
+All of a shard is read when it is first used after it changed; which ones were found sound is
+remembered beside them. `meid-bench verify` asks no memory.
+"""
+
+import hashlib
+import json
+import os
+import re
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import cache
+from io import StringIO
+from pathlib import Path
+
+from meid_bench.cores import cores
+from meid_bench.files import write_text
+from meid_bench.progress import Progress
+
+MEMORY = ".checked.json"
+SEAL = re.compile(rb"\nsha256 ([0-9a-f]{64})\n")
+SEAL_SIZE = 73
+BLOCK = 1 << 20
+# More than a tick of any file system's clock: within one, a file changes and looks as before.
+SETTLED_SECONDS = 2.0
+# Bytes below which a check is over before a bar says anything.
+LONG = 1 << 30
+
+# Size, and when content and anything else of a file last changed: a copied file is a new one.
+Stamp = tuple[int, int, int]
+
+
+def seal(path: Path) -> None:
+    """Append the checksum of all that a file holds."""
+    with path.open("r+b") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        file.seek(0, os.SEEK_END)
+        file.write(f"\nsha256 {digest}\n".encode())
+
+
+def broken(path: Path) -> str | None:
+    """What is wrong with a sealed file, in words; None where every byte is as it was written.
+
+    It is read where it has changed since it was last found sound.
+    """
+    return None if _is_known(path) else _read(path)
+
+
+def broken_among(paths: Sequence[Path], afresh: bool = False) -> dict[Path, str]:
+    """What is wrong with files of one folder, several read at once; sound ones are left out.
+
+    Args:
+        paths: The files.
+        afresh: Read all of them, whatever is remembered.
+    """
+    new = [path for path in paths if afresh or not _is_known(path)]
+    if not new:
+        return {}
+    folder, size = new[0].parent, {path: path.stat().st_size for path in new}
+    faults = {}
+    stream = sys.stderr if sum(size.values()) > LONG else StringIO()
+    with (
+        ThreadPoolExecutor(cores()) as pool,
+        Progress(sum(size.values()), f"check {folder.name}", "bytes", stream=stream) as progress,
+    ):
+        for path, fault in zip(new, pool.map(_read, new), strict=True):
+            if fault is not None:
+                faults[path] = fault
+            progress.update(size[path])
+    _save(folder)
+    return faults
+
+
+def _read(path: Path) -> str | None:
+    """Read all of a file, and remember it where it is sound."""
+    try:
+        with path.open("rb") as file:
+            stamp = _stamp(os.fstat(file.fileno()))
+            digest, left = hashlib.sha256(), stamp[0] - SEAL_SIZE
+            while left > 0 and (block := file.read(min(BLOCK, left))):
+                digest.update(block)
+                left -= len(block)
+            found = SEAL.fullmatch(file.read())
+    except OSError as error:
+        return error.strerror or str(error)
+    if found is None:
+        return "it does not end with its checksum: it was cut off, changed, or written by others"
+    if found[1].decode() != digest.hexdigest():
+        return "its checksum is wrong: bytes have changed since it was written"
+    if time.time() - max(stamp[1:]) / 1e9 > SETTLED_SECONDS:
+        _known(path.parent)[path.name] = stamp
+    return None
+
+
+def _is_known(path: Path) -> bool:
+    try:
+        return _known(path.parent).get(path.name) == _stamp(path.stat())
+    except OSError:
+        return False  # Reading it will say why.
+
+
+def _stamp(status: os.stat_result) -> Stamp:
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+@cache
+def _known(folder: Path) -> dict[str, Stamp]:
+    """Name to stamp of a folder's files that were found sound; this process adds to it."""
+    try:
+        stored = json.loads((folder / MEMORY).read_text(encoding="utf-8"))
+        return {name: (size, changed, touched) for name, (size, changed, touched) in stored.items()}
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}
+
+
+def _save(folder: Path) -> None:
+    known = {name: stamp for name, stamp in _known(folder).items() if (folder / name).exists()}
+    with suppress(OSError):  # Where nobody may write, the next process reads them once more.
+        write_text(folder / MEMORY, json.dumps(known) + "\n")

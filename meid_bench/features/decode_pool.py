@@ -1,0 +1,220 @@
+"""Pool of decode workers that a crash, a hang or a kill of any of them does not stop."""
+
+import contextlib
+import multiprocessing
+import time
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from multiprocessing import forkserver
+from multiprocessing.connection import Connection, wait
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from meid_bench.errors import MeidBenchError
+from meid_bench.features.decode_worker import DecodeSettings, DecodeTask, slot_views, work
+from meid_bench.features.frames import DecodedFrames
+from meid_bench.mainless import mainless
+
+# A worker that has not started by then never will; so often is another one tried.
+START_SECONDS, STARTS = 300.0, 3
+
+
+def _context() -> Any:
+    """How processes are started: by a server that has imported what workers need.
+
+    A fork of this process would inherit torch's threads and a GPU's context.
+    """
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(
+        ["meid_bench.features.decode_worker", "meid_bench.features.pyav_decoder"]
+    )
+    return context
+
+
+def prepare_workers() -> None:
+    """Begin the imports of the server already, while this process still loads its encoder."""
+    if _context().get_start_method() == "forkserver":
+        with mainless():
+            forkserver.ensure_running()
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What became of a task.
+
+    Attributes:
+        task: The task.
+        decoded: Which frames were decoded, or the reason why none were.
+        pictures: (m, 3, S, S) uint8, the distinct ones; they stay until `DecodePool.release`.
+        slot: Where they lie.
+    """
+
+    task: DecodeTask
+    decoded: DecodedFrames | str
+    pictures: NDArray[np.uint8]
+    slot: int
+
+
+@dataclass(eq=False)
+class _Worker:
+    """A process, our end of its pipe, and what it is doing.
+
+    One pipe each: a worker killed at any moment leaves no lock behind that others wait for.
+    """
+
+    process: Any
+    connection: Connection
+    ready: bool = False
+    task: DecodeTask | None = None
+    slot: int = -1
+    deadline: float = float("inf")
+
+
+class DecodePool:
+    """Decodes videos in processes of their own, into a fixed number of slots of shared memory.
+
+    Args:
+        settings: What is the same for every video.
+        workers: Processes.
+        slots: Decoded videos that there is memory for; at least `workers`.
+
+    A video whose worker dies or takes longer than `settings.timeout` is tried once more, frame
+    by frame; then it has failed.
+    """
+
+    def __init__(self, settings: DecodeSettings, workers: int, slots: int) -> None:
+        self.settings = settings
+        self._context = _context()
+        size = int(np.prod(settings.slot_shape))
+        # Not named and not in /dev/shm where that is too small: nothing is left after a kill.
+        try:
+            self._memory = self._context.RawArray("B", slots * size)
+        except OSError as error:
+            raise MeidBenchError(
+                f"There is no room for {slots} decoded videos of {size / 1e6:.0f} MB each "
+                f"({error.strerror}); try fewer with --workers"
+            ) from error
+        self._slots = slot_views(self._memory, settings)
+        self._free = deque(range(slots))
+        self._again: deque[tuple[DecodeTask, int]] = deque()
+        self._failed_starts = 0
+        self._workers = [self._start() for _ in range(workers)]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for worker in self._workers:
+            worker.connection.close()
+            worker.process.kill()
+        for worker in self._workers:
+            worker.process.join()
+
+    @property
+    def hungry(self) -> bool:
+        """Whether a worker and a slot are free for another task."""
+        idle = sum(worker.task is None for worker in self._workers)
+        return bool(self._free) and idle > len(self._again)
+
+    @property
+    def busy(self) -> int:
+        """Tasks whose outcome is still to come."""
+        return sum(worker.task is not None for worker in self._workers) + len(self._again)
+
+    @property
+    def processes(self) -> list[int]:
+        """Process ids of the workers."""
+        return [worker.process.pid for worker in self._workers]
+
+    def submit(self, task: DecodeTask) -> None:
+        """Begin a task; only while `hungry`."""
+        self._again.append((task, self._free.popleft()))
+        self._hand_out()
+
+    def release(self, outcome: Outcome) -> None:
+        """Give the slot of an outcome back."""
+        self._free.append(outcome.slot)
+
+    def outcomes(self, seconds: float) -> Iterator[Outcome]:
+        """What has been decided, after waiting for at most `seconds`."""
+        first = min((worker.deadline for worker in self._workers), default=float("inf"))
+        patience = max(0.0, min(seconds, first - time.monotonic()))
+        sources = {worker.connection: worker for worker in self._workers}
+        for connection in wait(list(sources), patience):
+            worker = sources[connection]  # type: ignore[index]
+            try:
+                answer = worker.connection.recv()
+            except (EOFError, OSError):
+                yield from self._replace(worker, "its decoder crashed")
+                continue
+            if not worker.ready:
+                worker.ready, worker.deadline = True, float("inf")
+                self._failed_starts = 0
+                continue
+            yield self._outcome(worker, answer)
+        now = time.monotonic()
+        late = [worker for worker in self._workers if worker.deadline <= now]
+        # The caller may have been busy for long between two outcomes: an answer is no delay.
+        for worker in [worker for worker in late if not worker.connection.poll()]:
+            yield from self._replace(
+                worker, f"decoding took longer than {self.settings.timeout:g} seconds"
+            )
+        self._hand_out()
+
+    def _start(self) -> _Worker:
+        ours, theirs = self._context.Pipe()
+        process = self._context.Process(
+            target=work, args=(theirs, self._memory, self.settings), daemon=True
+        )
+        with mainless():
+            process.start()
+        theirs.close()  # Else its end would never be noticed here.
+        return _Worker(process, ours, deadline=time.monotonic() + START_SECONDS)
+
+    def _hand_out(self) -> None:
+        for worker in self._workers:
+            if not self._again:
+                return
+            if worker.ready and worker.task is None:
+                worker.task, worker.slot = self._again.popleft()
+                worker.deadline = time.monotonic() + self.settings.timeout
+                # Where it has just died, `outcomes` will find that out.
+                with contextlib.suppress(OSError):
+                    worker.connection.send((worker.task, worker.slot))
+
+    def _outcome(self, worker: _Worker, decoded: DecodedFrames | str) -> Outcome:
+        assert worker.task is not None
+        count = 0 if isinstance(decoded, str) else len(decoded.distinct)
+        pictures = self._slots[worker.slot][:count]
+        outcome = Outcome(worker.task, decoded, pictures, worker.slot)
+        worker.task, worker.slot, worker.deadline = None, -1, float("inf")
+        return outcome
+
+    def _replace(self, worker: _Worker, reason: str) -> Iterator[Outcome]:
+        """Put a new worker in place of one that is dead or too slow; try its video once more."""
+        worker.connection.close()
+        worker.process.kill()
+        worker.process.join()
+        if not worker.ready:
+            self._failed_starts += 1
+            if self._failed_starts > STARTS * len(self._workers):
+                raise MeidBenchError(
+                    "Decode workers die as they start (exit code "
+                    f"{worker.process.exitcode}); is memory short? try fewer with --workers"
+                )
+        if worker.task is not None and worker.task.sequential:
+            yield self._outcome(worker, f"{reason}, twice")
+        elif worker.task is not None:
+            self._again.append((worker.task.carefully(), worker.slot))
+        self._workers[self._workers.index(worker)] = self._start()

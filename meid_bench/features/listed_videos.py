@@ -1,0 +1,85 @@
+"""ListedVideos: where a benchmark's videos lie, of what kind they are, and what decodes them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from meid_bench.benchmark.benchmark import Benchmark
+from meid_bench.benchmark.build_manifest import load_manifest
+from meid_bench.benchmark.video_folder import find_videos
+from meid_bench.errors import DataError, SettingError
+from meid_bench.features.decoders import DECODERS, JPG_DECODER
+
+
+@dataclass(frozen=True)
+class ListedVideos:
+    """The videos that an extraction reads.
+
+    Attributes:
+        folder: Where they lie.
+        paths: Id to file, or id to folder of jpgs; ids without one are left out.
+        source: Where they come from, as it stands in the recipe: an archive's or a folder's name,
+            with ", rgb frames" behind it for folders of jpgs.
+        decoder: What decodes them.
+    """
+
+    folder: Path
+    paths: Mapping[str, Path]
+    source: str
+    decoder: str
+
+
+def listed_videos(
+    benchmark: Benchmark, root: Path, video_dir: Path | None = None, decoder: str | None = None
+) -> ListedVideos:
+    """Find the videos of a benchmark.
+
+    Args:
+        benchmark: Whose.
+        root: The data root.
+        video_dir: Their folder; where `build` put them where it is left out.
+        decoder: The one to take; pyav for files and pillow for folders of jpgs where left out.
+
+    Raises:
+        DataError: There is no such folder, none of the videos in it, or both kinds.
+        SettingError: The decoder is for the other kind.
+    """
+    folder, source = _folder(benchmark, root, video_dir)
+    ids = benchmark.all_ids()
+    paths = find_videos(folder, ids)
+    if not paths:
+        raise DataError(
+            f"{folder} holds none of the {len(ids)} listed videos of {benchmark.name}, neither a "
+            f"file {ids[0]}.mp4 nor a folder {ids[0]} of jpgs; name another with --video-dir DIR"
+        )
+    jpgs = next(iter(paths.values())).is_dir()
+    if jpgs:  # Whichever archive `build` looked for, it is not of that.
+        source = f"{folder.resolve().name}, rgb frames"
+    fitting = (JPG_DECODER,) if jpgs else DECODERS
+    decoder = fitting[0] if decoder is None else decoder
+    if decoder in {*DECODERS, JPG_DECODER} - set(fitting):
+        kind = "folders of jpgs" if jpgs else "video files"
+        raise SettingError(f"--decoder {decoder} cannot read the {kind} in {folder}; leave it out")
+    return ListedVideos(folder, paths, source, decoder)
+
+
+def _folder(benchmark: Benchmark, root: Path, video_dir: Path | None) -> tuple[Path, str]:
+    """The folder of a benchmark's videos, and the archive they come from."""
+    folder, source = video_dir, ""
+    if video_dir is not None:
+        source = video_dir.resolve().name
+    else:
+        built = load_manifest(root, benchmark.name)
+        if built is not None and built.videos is not None:
+            folder, source = built.video_folder(root), built.videos.archive
+    if folder is None:
+        raise DataError(
+            f"{benchmark.name} was built without videos; run `meid-bench build {benchmark.name} "
+            "--videos needed`, or name their folder with --video-dir DIR"
+        )
+    if not folder.is_dir():
+        raise DataError(
+            f"The folder of videos {folder} is not there; build {benchmark.name} again, "
+            "or name another with --video-dir DIR"
+        )
+    return folder, source

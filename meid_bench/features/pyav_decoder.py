@@ -1,0 +1,271 @@
+"""Decode with PyAV: skip what nobody needs where that is safe, else every frame in turn."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import av
+import av.error
+import av.logging
+import numpy as np
+from av.filter import Graph
+from av.video.reformatter import VideoReformatter
+from numpy.typing import NDArray
+
+from meid_bench.errors import DataError
+from meid_bench.features.frames import DecodedFrames, Keep, frame_indices
+
+# A stream of which this much is missing at its end was cut; less may be a rounding of a header.
+CUT_SECONDS, CUT_SHARE = 0.5, 0.1
+# With temporal layers, frames that are no reference in their layer are one in the next.
+LAYERED_CODECS = {"hevc", "vvc"}
+PASSES = 3
+# Of containers that hold pictures and short animations alike, those whose first brand is a picture.
+PICTURES = {"gif", "apng", "image2", "avif", "heic", "heix", "heim", "heis", "mif1", "miaf"}
+
+
+class _UnsafeSkipError(Exception):
+    """Skipping frames is not safe for this file."""
+
+
+def decode(path: Path, wanted: int, keep: Keep, *, sequential: bool = False) -> DecodedFrames:
+    """Decode `wanted` frames of a video; see `meid_bench.features.decoders.decode_video`.
+
+    Frames that no other frame refers to and that are not wanted are never decoded. Where a
+    timestamp is missing or repeated, a frame is damaged, or a wanted one does not come, all
+    frames are decoded one after the other instead, as they are with `sequential`.
+    """
+    expected = _Scan(path)
+    if not sequential and expected.timestamps is not None:
+        try:
+            return _decode_needed(path, expected.timestamps, wanted, keep)
+        except _UnsafeSkipError:
+            pass
+    return _decode_all(path, expected.packets, wanted, keep)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
+    """The container and the stream that a player would show, decoding in one thread."""
+    if not path.is_file():
+        raise DataError(f"there is no file {path.name}")
+    if not path.stat().st_size:
+        raise DataError("the file is empty")
+    try:
+        # A text file may be a playlist: it must not reach the network.
+        container = av.open(
+            os.fspath(path), options={"protocol_whitelist": "file"}, metadata_errors="replace"
+        )
+    except (av.error.FFmpegError, OSError, ValueError) as error:
+        raise DataError(f"no video file, or cut off ({_reason(error)})") from error
+    with container:
+        stream = container.streams.best("video")
+        if stream is None or stream.disposition & av.stream.Disposition.attached_pic:
+            kinds = sorted({stream.type for stream in container.streams})
+            raise DataError(f"no video stream, only {', '.join(kinds)}" if kinds else "no stream")
+        if stream.codec_context is None:
+            raise DataError("its codec is unknown to this FFmpeg")
+        stream.codec_context.thread_count = 1
+        yield container, stream
+
+
+class _Scan:
+    """What the packets say before anything is decoded.
+
+    Attributes:
+        packets: Number of packets that should each give a frame.
+        timestamps: Their presentation times, ascending; None where they cannot be relied on.
+    """
+
+    def __init__(self, path: Path) -> None:
+        shown: list[int | None] = []
+        corrupt = False  # The last packet.
+        sound = True
+        end = 0
+        with _opened(path) as (container, stream):
+            for packet in _packets(container, stream):
+                corrupt = packet.is_corrupt
+                sound = sound and not corrupt
+                if not packet.is_discard:
+                    shown.append(packet.pts)
+                    start = packet.dts if packet.pts is None else packet.pts
+                    end = max(end, (start or 0) + (packet.duration or 0))
+            if corrupt:
+                raise DataError("the file is cut off: its last packet is incomplete")
+            _refuse_cut(stream, end)
+            if len(shown) == 1:
+                _refuse_picture(container)
+            layered = stream.codec_context.name in LAYERED_CODECS
+        known = sorted(pts for pts in shown if pts is not None)
+        reliable = len(set(known)) == len(shown) and bool(shown) and sound and not layered
+        self.packets = len(shown)
+        self.timestamps = known if reliable else None
+
+
+def _packets(container: Any, stream: Any) -> Iterator[Any]:
+    """The packets of a stream, without the empty one that ends it."""
+    try:
+        for packet in container.demux(stream):
+            if packet.size:
+                yield packet
+    except (av.error.FFmpegError, OSError) as error:
+        raise DataError(f"the file is cut off or damaged ({_reason(error)})") from error
+
+
+def _refuse_picture(container: Any) -> None:
+    """Refuse a picture of one frame that has a video's name."""
+    for kind in (container.format.name, container.metadata.get("major_brand", "")):
+        if kind in PICTURES or kind.endswith("_pipe"):
+            raise DataError(f"a still picture ({kind.removesuffix('_pipe')}), no video")
+
+
+def _refuse_cut(stream: Any, end: int) -> None:
+    """Refuse a file that ends long before its own header says it should."""
+    if stream.duration is not None:
+        promised = float(stream.duration * stream.time_base)
+    elif "DURATION" in stream.metadata:  # Matroska
+        hours, minutes, seconds = stream.metadata["DURATION"].split(":")
+        promised = int(hours) * 3600 + int(minutes) * 60 + float(seconds)
+    else:
+        return
+    # Some containers do not say how long the last frame lasts.
+    last = 1 / float(stream.average_rate or 25)
+    found = float((end - (stream.start_time or 0)) * stream.time_base)
+    if end > 0 and promised - found - last > max(CUT_SECONDS, CUT_SHARE * promised):
+        raise DataError(f"the file is cut off: it ends at {found:.1f} of {promised:.1f} seconds")
+
+
+class _Frames:
+    """Turns decoded frames into upright RGB arrays, with one converter for all of them.
+
+    Frames of more than 8 bits take the way that they take in the program `ffmpeg`, through its
+    filter: that knows where a frame's chroma samples lie. For 8 bits the bare converter gives the
+    same numbers.
+    """
+
+    def __init__(self) -> None:
+        self._reformatter = VideoReformatter()
+        self._graph: Graph | None = None
+        self._graph_of: dict[str, str] = {}
+
+    def rgb(self, frame: Any) -> NDArray[np.uint8]:
+        """One frame, (H, W, 3) uint8, rotated as its metadata demand."""
+        if frame.format.components[0].bits > 8:
+            converted = self._filtered(frame)
+        else:
+            converted = self._reformatter.reformat(frame, format="rgb24", threads=1)
+        pixels: NDArray[Any] = converted.to_ndarray()
+        # FFmpeg's angle is counter-clockwise, as numpy's is.
+        return np.rot90(pixels, round(frame.rotation / 90))
+
+    def _filtered(self, frame: Any) -> Any:
+        kind = {
+            "video_size": f"{frame.width}x{frame.height}",
+            "pix_fmt": frame.format.name,
+            "colorspace": str(int(frame.colorspace)),
+            "range": str(int(frame.color_range)),
+            "time_base": "1/1000",
+        }
+        if self._graph is None or kind != self._graph_of:
+            self._graph, self._graph_of = Graph(), kind
+            self._graph.threads = 1
+            parts = [self._graph.add("buffer", **kind)]
+            parts += [self._graph.add("format", "rgb24"), self._graph.add("buffersink")]
+            parts[0].link_to(parts[1])
+            parts[1].link_to(parts[2])
+            self._graph.configure()
+        self._graph.push(frame)
+        return self._graph.pull()
+
+
+def _decode_needed(path: Path, timestamps: list[int], wanted: int, keep: Keep) -> DecodedFrames:
+    index = frame_indices(len(timestamps), wanted)
+    distinct = np.unique(index)
+    numbers = {timestamps[frame]: number for number, frame in enumerate(distinct)}
+    missing = set(numbers)
+    frames = _Frames()
+    with _opened(path) as (container, stream):
+        codec = stream.codec_context
+        skipping = False
+        for packet in chain(_packets(container, stream), [None]):
+            skip = packet is not None and packet.pts not in numbers
+            if skip != skipping:
+                codec.skip_frame = "NONREF" if skip else "DEFAULT"
+                skipping = skip
+            try:
+                decoded = codec.decode(packet)
+            except av.error.FFmpegError as error:
+                raise _UnsafeSkipError from error
+            for frame in decoded:
+                if frame.is_corrupt:
+                    raise _UnsafeSkipError
+                if frame.pts in missing:
+                    missing.discard(frame.pts)
+                    keep(numbers[frame.pts], frames.rgb(frame))
+        if missing:
+            raise _UnsafeSkipError
+        base = float(stream.time_base)
+    return DecodedFrames(index, _seconds(timestamps, base)[index], len(timestamps), 0)
+
+
+def _seconds(ticks: list[int], time_base: float) -> NDArray[np.float64]:
+    """Timestamps as seconds from the first."""
+    return (np.asarray(ticks, dtype=np.int64) - ticks[0]).astype(np.float64) * time_base
+
+
+def _decode_all(path: Path, guess: int, wanted: int, keep: Keep) -> DecodedFrames:
+    """Decode every frame; again, where there were not as many as guessed, since n decides."""
+    for _ in range(PASSES):
+        decoded = _decode_in_turn(path, frame_indices(max(guess, 1), wanted), keep)
+        count = len(decoded.ticks)
+        if not count:
+            raise DataError(decoded.reason or "no frame can be decoded")
+        if count == guess:
+            index = frame_indices(count, wanted)
+            times = _seconds(decoded.ticks, decoded.time_base)[index]
+            return DecodedFrames(index, times, count, decoded.damaged)
+        guess = count
+    raise DataError(f"decodes to another number of frames each time, last {guess}")
+
+
+@dataclass
+class _Sequence:
+    """One pass over a video: each frame's time in ticks, how many are damaged, and why."""
+
+    time_base: float
+    ticks: list[int] = field(default_factory=list)
+    damaged: int = 0
+    reason: str = ""
+
+
+def _decode_in_turn(path: Path, index: NDArray[np.int64], keep: Keep) -> _Sequence:
+    numbers = {int(frame): number for number, frame in enumerate(np.unique(index))}
+    frames = _Frames()
+    with _opened(path) as (container, stream):
+        seen = _Sequence(float(stream.time_base))
+        interval = round(1 / (stream.average_rate or 25) / stream.time_base)
+        for packet in chain(_packets(container, stream), [None]):
+            try:
+                decoded = stream.codec_context.decode(packet)
+            except av.error.FFmpegError as error:
+                seen.damaged += 1
+                seen.reason = seen.reason or f"no frame can be decoded ({_reason(error)})"
+                continue
+            for frame in decoded:
+                seen.damaged += bool(frame.is_corrupt)
+                if len(seen.ticks) in numbers:
+                    keep(numbers[len(seen.ticks)], frames.rgb(frame))
+                after = seen.ticks[-1] + interval if seen.ticks else 0
+                seen.ticks.append(after if frame.pts is None else frame.pts)
+    return seen
+
+
+def _reason(error: Exception) -> str:
+    """FFmpeg's own words, the log line that says more where there is one."""
+    log = getattr(error, "log", None)
+    text = log[2] if log else getattr(error, "strerror", None) or str(error)
+    return " ".join(str(text).split()).rstrip(".")

@@ -1,0 +1,156 @@
+"""Weights of an encoder: from torchvision, from a file, or random from a seed."""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock
+from torch import nn
+from torchvision import models
+
+from meid_bench.errors import DataError, SettingError, unknown
+from meid_bench.features.tsm import published_names, tsm_resnet50
+
+DEFAULT = "IMAGENET1K_V1"
+RANDOM = "random:"
+TSM = "tsm_resnet50"
+
+
+def torchvision_weights(encoder: str, name: str) -> Any:
+    """Torchvision's entry for `name`: address, transform and citation of one weight file.
+
+    Raises:
+        SettingError: The encoder has none of that name.
+    """
+    entries = models.get_model_weights(encoder)
+    if name == DEFAULT and name not in entries.__members__:
+        name = "DEFAULT"  # The few models that have one set of another name.
+    if name not in entries.__members__:
+        raise unknown(f"set of {encoder} weights", name, list(entries.__members__))
+    return entries[name]
+
+
+def download(entry: Any) -> dict[str, torch.Tensor]:
+    """Download torchvision weights, or take them from its cache under TORCH_HOME.
+
+    Raises:
+        DataError: They cannot be had.
+    """
+    folder = Path(torch.hub.get_dir()) / "checkpoints"
+    name = entry.url.rsplit("/", 1)[-1]
+    alternatives = (
+        f"put that file into {folder}, name a file with --weights FILE, "
+        "or take --weights random:SEED (untrained)"
+    )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        # Several ranks of one machine share the cache: one of them downloads.
+        with FileLock(folder / f".{name}.lock"):
+            state: dict[str, torch.Tensor] = entry.get_state_dict(progress=True, check_hash=True)
+    except (OSError, RuntimeError, EOFError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise DataError(
+            f"Cannot download the weights {name} from {entry.url} ({reason}); {alternatives}"
+        ) from error
+    return state
+
+
+def load_file(path: Path) -> dict[str, torch.Tensor]:
+    """Tensors of a local file, .safetensors or what torch.save wrote; nothing else is unpickled.
+
+    Raises:
+        DataError: It is missing or holds no tensors by name.
+    """
+    if not path.is_file():
+        raise DataError(
+            f"There are no weights at {path}; expected a file, a name of torchvision's "
+            f"such as {DEFAULT}, or random:SEED"
+        )
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file as load_safetensors
+
+            state: Any = load_safetensors(path)
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # Whatever a damaged file makes the two libraries raise.
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise DataError(f"{path} holds no weights that can be read ({reason})") from error
+    state = state.get("state_dict", state) if isinstance(state, dict) else state
+    if not isinstance(state, dict) or not all(
+        isinstance(value, torch.Tensor) for value in state.values()
+    ):
+        raise DataError(f"{path} holds {type(state).__name__}, expected tensors by name")
+    return published_names(state)
+
+
+def empty_model(name: str) -> nn.Module:
+    """A model of that name without trained weights."""
+    if name == TSM:
+        return tsm_resnet50()
+    residual = models.get_model_builder(name).__module__ == models.resnet.__name__
+    model: nn.Module = models.get_model(
+        name, weights=None, **({"zero_init_residual": True} if residual else {})
+    )
+    return model
+
+
+def fill(model: nn.Module, state: Mapping[str, torch.Tensor], head: str, source: str) -> None:
+    """Load tensors into a model; those of its classifier `head` are not needed.
+
+    Raises:
+        DataError: Names or shapes are not the model's.
+    """
+    prefix = f"{head}."
+    state = {name: tensor for name, tensor in state.items() if not name.startswith(prefix)}
+    own = model.state_dict()
+    needed = {name for name in own if not name.startswith(prefix)}
+    optional = {name for name in needed if name.endswith("num_batches_tracked")}
+    missing = sorted(needed - optional - set(state))
+    foreign = sorted(set(state) - needed)
+    wrong = sorted(name for name in needed & set(state) if own[name].shape != state[name].shape)
+    for names, problem in ((missing, "lack"), (foreign, "have unknown"), (wrong, "misshape")):
+        if names:
+            raise DataError(
+                f"The weights {source} {problem} {len(names)} of the model's tensors, the first "
+                f"is {names[0]!r}; are they of another encoder?"
+            )
+    model.load_state_dict(state, strict=False)
+
+
+def random_seed(weights: str) -> int | None:
+    """The seed in `random:SEED`; None where the weights are not random.
+
+    Raises:
+        SettingError: There is no whole number behind the colon.
+    """
+    if not weights.startswith(RANDOM):
+        return None
+    text = weights.removeprefix(RANDOM)
+    if not text.isdecimal():
+        raise SettingError(f"--weights {weights!r} has no seed; expected for example random:0")
+    return int(text)
+
+
+def random_model(name: str, seed: int) -> nn.Module:
+    """An untrained torchvision model, the same for the same seed.
+
+    Residual networks start with zeroed residual branches: torch's default initialisation makes
+    activations that overflow float16.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return empty_model(name)
+
+
+def tensors_sha256(model: nn.Module) -> str:
+    """SHA-256 over the names, types, shapes and bytes of a model's tensors, hexadecimal."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        if name.endswith("num_batches_tracked"):
+            continue
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()

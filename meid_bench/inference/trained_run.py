@@ -1,0 +1,218 @@
+"""TrainedRun: a finished run's model with the encoder it was trained on, for any video file."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from meid_bench.errors import DataError, SettingError, unknown
+from meid_bench.features.decode_worker import DecodeSettings, DecodeTask, decode_into
+from meid_bench.features.decoders import DECODERS, JPG_DECODER, decoder_version
+from meid_bench.features.encoder import Encoder, load_encoder
+from meid_bench.features.manifest import FILE as MANIFEST
+from meid_bench.features.manifest import load_manifest
+from meid_bench.files import home, runs_dir
+from meid_bench.methods.method import Method
+from meid_bench.results.record import RECORD, Result, load_result
+from meid_bench.training.model import Model, load_model
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """One class of one video, with its score in [0, 1]."""
+
+    label: str
+    score: float
+
+
+@dataclass(eq=False)
+class TrainedRun:
+    """What `load_run` gives.
+
+    Attributes:
+        folder: The run's.
+        record: Its record.
+        model: What was trained, on which features.
+        method: The trained network, in eval mode.
+        manifest: Of the features that it was trained on: how to make such features.
+        device: Where it computes.
+        weights: The encoder's weights, where they are elsewhere than the manifest says.
+    """
+
+    folder: Path
+    record: Result
+    model: Model
+    method: Method
+    manifest: dict[str, Any]
+    device: torch.device
+    weights: str | None = None
+
+    def predict(self, file: str | Path) -> list[Prediction]:
+        """Every class's score for a video file, or a folder of jpgs, the highest first.
+
+        Raises:
+            DataError: The video cannot be read, or the encoder is not the one of the training.
+        """
+        scores = self.score(self.encode(Path(file)))
+        order = np.argsort(-scores, kind="stable")
+        return [Prediction(self.model.classes[c], float(scores[c])) for c in order]
+
+    def encode(self, file: Path) -> NDArray[np.float16]:
+        """Features of a video, (T, D) float16, as `extract` would have made them.
+
+        Raises:
+            DataError: As `predict`.
+        """
+        encoder = self.encoder
+        settings = DecodeSettings(
+            self.model.task.frames, encoder.transform, self.manifest["recipe"]["decoder"]
+        )
+        slot = np.empty(settings.slot_shape, dtype=np.uint8)
+        task = DecodeTask(file.name, file)
+        decoded = decode_into(slot, task, settings)
+        if isinstance(decoded, str):
+            decoded = decode_into(slot, task.carefully(), settings)
+        if isinstance(decoded, str):
+            raise DataError(f"{file} cannot be read: {decoded}")
+        if encoder.segment > 1:  # it looks at neighbours: it is shown repeated frames too
+            return encoder.encode(torch.from_numpy(slot[decoded.rows]))
+        distinct = torch.from_numpy(slot[: len(decoded.distinct)])
+        return encoder.encode(distinct)[decoded.rows]
+
+    @torch.no_grad()
+    def score(self, features: NDArray[Any]) -> NDArray[np.float32]:
+        """Probabilities (C,) of one video's features (T, D)."""
+        logits = self.method(self.batch_of(features))
+        scores: NDArray[np.float32] = logits[0].float().sigmoid().cpu().numpy()
+        return scores
+
+    @torch.no_grad()
+    def explain(self, features: NDArray[Any]) -> dict[str, NDArray[np.float32]]:
+        """What the network looks at in one video (T, D): weights (T,) and logits (C,) by name."""
+        parts = self.method.explain(self.batch_of(features))
+        return {name: value[0].float().cpu().numpy() for name, value in parts.items()}
+
+    def batch_of(self, features: NDArray[Any]) -> torch.Tensor:
+        """One video's features as a batch, (1, T, D) float32 on the device."""
+        shape = (self.model.task.frames, self.model.task.width)
+        if features.shape != shape:
+            raise DataError(
+                f"{self.folder.name} was trained on features of {shape[0]} frames by {shape[1]}; "
+                f"these are {features.shape}"
+            )
+        return torch.from_numpy(np.asarray(features, dtype=np.float32))[None].to(self.device)
+
+    @cached_property
+    def encoder(self) -> Encoder:
+        """The encoder of the training's features, checked to be that one.
+
+        Raises:
+            DataError: The features were made elsewhere, or the encoder here is another.
+        """
+        recipe = self.manifest["recipe"]
+        if self.manifest["imported"] or recipe["decoder"] not in (*DECODERS, JPG_DECODER):
+            kind = "imported" if self.manifest["imported"] else "simulated"
+            raise DataError(
+                f"{self.folder.name} was trained on {kind} features ({recipe['encoder']}), which "
+                "no encoder here makes of a video; it can be inspected, but not predict from files"
+            )
+        weights = self.weights or self.manifest["weights"]
+        precision = recipe["precision"].partition(",")[0]
+        batch = self.manifest["provenance"].get("batch")
+        try:
+            encoder = load_encoder(recipe["encoder"], weights, self.device, precision, batch)
+        except SettingError as error:
+            raise DataError(
+                f"{error}; where the weights were a file, name it with --weights"
+            ) from error
+        found = {
+            "weights_sha256": encoder.weights_sha256,
+            "transform": str(encoder.transform),
+            "width": encoder.width,
+        }
+        for name, value in found.items():
+            if value != recipe[name]:
+                raise DataError(
+                    f"The encoder here is not the one that {self.folder.name} was trained on: its "
+                    f"{name} is {value}, expected {recipe[name]}; name the right one with --weights"
+                )
+        return encoder
+
+    @property
+    def differences(self) -> tuple[str, ...]:
+        """What is not quite as in the training and moves features in their last digits."""
+        recipe = self.manifest["recipe"]
+        here = {
+            "precision": self.encoder.precision,
+            "decoder_version": decoder_version(recipe["decoder"]),
+        }
+        return tuple(
+            f"{name.replace('_', ' ')} is {value}; the training's features had {recipe[name]}"
+            for name, value in here.items()
+            if value != recipe[name]
+        )
+
+
+def load_run(
+    run: str | Path,
+    device: torch.device | str = "cpu",
+    root: Path | None = None,
+    weights: str | None = None,
+) -> TrainedRun:
+    """Load a finished run: `load_run("data/runs/charadeslt/meid-...").predict("clip.mp4")`.
+
+    Args:
+        run: Its folder, or its name (or the beginning of it) under the data root.
+        device: Where to compute.
+        root: The data root; $MEID_BENCH_HOME or ./data where it is left out.
+        weights: The encoder's weights, where they were a file.
+
+    Raises:
+        MeidBenchError: There is no such run, its weights are gone or damaged, or they are of
+            other features than its folder says.
+    """
+    folder = find_run(run, home() if root is None else root)
+    record = load_result(folder)
+    if record.source == "submission":
+        raise DataError(f"{folder.name} is a submission: it has scores, but no model")
+    model, method = load_model(folder, torch.device(device))
+    manifest = load_manifest(folder)
+    recipe = manifest["recipe"]
+    expected = (model.features, model.task.frames, model.task.width)
+    found = (manifest["fingerprint"], recipe["frames"], recipe["width"])
+    if expected != found:
+        raise DataError(
+            f"{folder / MANIFEST} is of features {found[0][:8]} ({found[1]} frames by {found[2]}); "
+            f"the model was trained on {expected[0][:8]} ({expected[1]} by {expected[2]}); "
+            "run it again"
+        )
+    return TrainedRun(folder, record, model, method, manifest, torch.device(device), weights)
+
+
+def find_run(run: str | Path, root: Path) -> Path:
+    """The folder of a finished run.
+
+    Raises:
+        SettingError: No run has that name, or several begin with it.
+    """
+    if (Path(run) / RECORD).is_file():
+        return Path(run)
+    folders = [path.parent for path in sorted(runs_dir(root, "").glob(f"*/*/{RECORD}"))]
+    named = [folder for folder in folders if folder.name.startswith(str(run))]
+    named = [folder for folder in named if folder.name == str(run)] or named
+    if not named:
+        raise unknown("finished run", str(run), [folder.name for folder in folders])
+    if len(named) > 1:
+        raise SettingError(
+            f"{len(named)} runs begin with {str(run)!r}; choose one: " + _listed(named)
+        )
+    return named[0]
+
+
+def _listed(folders: Sequence[Path]) -> str:
+    return ", ".join(f"{folder.parent.name}/{folder.name}" for folder in folders)

@@ -1,1 +1,0 @@
-"""What a trained run looks at in a video."""

@@ -1,0 +1,277 @@
+"""Method: the whole extension interface. A method is a network, a loss and its stages.
+
+The runner owns everything else (optimiser, schedule, batches, devices, precision, logging,
+model selection), so that two rows of the board differ only by the method.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from meid_bench.distributed import gathered, own, shares
+from meid_bench.errors import SettingError
+
+# (width_in, width_out) -> a module from (B, T, width_in) to (B, width_out)
+MakeAggregator = Callable[[int, int], nn.Module]
+Sampler = Literal["uniform", "class_balanced", "square_root"]
+
+
+@dataclass(frozen=True)
+class Task:
+    """All of a benchmark that a method may see: training statistics, no ids, no test labels.
+
+    Attributes:
+        width: D, numbers per frame.
+        counts: Training videos per class, C of them.
+        groups: "head", "medium" and "tail" to class indices.
+        frames: T, frames of a video.
+    """
+
+    width: int
+    counts: tuple[int, ...]
+    groups: Mapping[str, tuple[int, ...]]
+    frames: int
+
+    @property
+    def classes(self) -> int:
+        """C, the number of classes."""
+        return len(self.counts)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stretch of training with one optimiser and one sampler.
+
+    Attributes:
+        name: What the learning curve calls it.
+        epochs: How many passes; a balanced epoch has as many draws as there are videos.
+        lr: Adam's initial learning rate.
+        milestones: Epochs, counted from 0, from which the rate is ten times lower than before.
+        sampler: How videos are drawn.
+    """
+
+    name: str
+    epochs: int
+    lr: float
+    milestones: tuple[int, ...] = (30, 60)
+    sampler: Sampler = "uniform"
+
+
+@dataclass
+class Batch:
+    """Some videos' features and labels, and the randomness that a loss may use.
+
+    Under several ranks each holds a part of the batch. A loss is then the mean over this part's
+    videos; what it asks of the whole batch goes through `shuffled`, `uniform` and `gather`, which
+    give what one process with the whole batch would see.
+
+    Attributes:
+        features: (B, T, D) float.
+        labels: (B, C) float of 0 and 1.
+        picked: (B,) int64, the class that a balancing sampler drew, or None.
+        generator: Random numbers on the features' device, from the run's seed; the same on every
+            rank, so that numbers for a whole batch are drawn from it directly.
+        total: Videos of the whole batch where other ranks hold the rest; None where this is all.
+    """
+
+    features: Tensor
+    labels: Tensor
+    picked: Tensor | None
+    generator: torch.Generator
+    total: int | None = None
+
+    def __len__(self) -> int:
+        """B, the number of videos."""
+        return len(self.features)
+
+    @property
+    def whole(self) -> int:
+        """Videos of the whole batch, over all ranks."""
+        return len(self) if self.total is None else self.total
+
+    def shuffled(self, count: int | None = None) -> "Batch":
+        """Videos in a random order: the partners of those that mix videos.
+
+        Args:
+            count: Shuffle the first so many of the whole batch among themselves, and leave each
+                of the others its own partner; None shuffles all.
+        """
+        device = self.features.device
+        order = torch.arange(self.whole, device=device)
+        first = self.whole if count is None else count
+        order[:first] = torch.randperm(first, generator=self.generator, device=device)
+        order = self._own(order)
+        picked = None if self.picked is None else self.gather(self.picked)[order]
+        features, labels = self.gather(self.features)[order], self.gather(self.labels)[order]
+        return Batch(features, labels, picked, self.generator, self.total)
+
+    def places(self) -> Tensor:
+        """Where this part's videos stand in the whole batch, (B,) int64."""
+        return self._own(torch.arange(self.whole, device=self.features.device))
+
+    def uniform(self, *shape: int) -> Tensor:
+        """Random numbers in [0, 1), (B, *shape): those of this batch's videos."""
+        device = self.features.device
+        return self._own(torch.rand(self.whole, *shape, generator=self.generator, device=device))
+
+    def gather(self, values: Tensor) -> Tensor:
+        """All videos' rows of `values`, with gradient: for statistics over the whole batch."""
+        return values if self.total is None else gathered(values, shares(self.total))
+
+    def _own(self, values: Tensor) -> Tensor:
+        return values if self.total is None else values[own(self.total)]
+
+
+IN_EPOCHS, LEARNING_RATE = "in_epochs", "learning_rate"  # keys of a setting's metadata
+
+
+def in_epochs(default: Any) -> Any:
+    """Declare a setting that is counted in epochs; a shortened schedule scales it."""
+    return field(default=default, metadata={IN_EPOCHS: True})
+
+
+def learning_rate(default: float) -> Any:
+    """Declare a setting that is a learning rate; protocol "equal" searches it."""
+    return field(default=default, metadata={LEARNING_RATE: True})
+
+
+@dataclass(frozen=True)
+class MethodConfig:
+    """Settings that every method has; a method's own Config extends it.
+
+    Settings that are learning rates or counted in epochs are declared with `learning_rate` and
+    `in_epochs`, so that `--protocol equal` and `--quick` find them.
+
+    Attributes:
+        epochs: Passes over the training videos in a stage.
+        lr: Adam's initial learning rate (of the first stage).
+        milestones: Epochs at which the learning rate falls to a tenth.
+
+    Reference: MEID (AAAI 2023), Implementation Details: 100 epochs, 1e-3, x0.1 at 30 and 60.
+    """
+
+    epochs: int = in_epochs(100)
+    lr: float = learning_rate(1e-3)
+    milestones: tuple[int, ...] = in_epochs((30, 60))
+
+    def __post_init__(self) -> None:
+        """Refuse values that no training can use."""
+        require(self.epochs >= 1, "epochs", self.epochs, "at least 1")
+        require(0 < self.lr < 1, "lr", self.lr, "between 0 and 1")
+        ascending = all(a < b for a, b in zip(self.milestones, self.milestones[1:], strict=False))
+        require(ascending, "milestones", self.milestones, "in ascending order")
+
+    def idle(self, task: Task) -> Mapping[str, str]:
+        """Settings that this configuration does not use on a task, each with the reason.
+
+        The reason follows "because". Such a setting is refused where the user gives it, and a
+        record leaves it out.
+        """
+        return {}
+
+
+def require(holds: bool, name: str, value: object, expected: str) -> None:
+    """Refuse a setting that is out of range.
+
+    Raises:
+        SettingError: `holds` is false.
+    """
+    if not holds:
+        raise SettingError(f"Setting {name} is {value}; it must be {expected}")
+
+
+@dataclass(frozen=True)
+class Alarm:
+    """When a diagnostic means that something failed without a sign.
+
+    Attributes:
+        low: Values below it raise the alarm.
+        high: Values above it do.
+        meaning: What the user should know, a sentence.
+    """
+
+    meaning: str
+    low: float = float("-inf")
+    high: float = float("inf")
+
+
+class Method(nn.Module):
+    """A network from frame features to logits, and how it is trained.
+
+    A subclass names its Config, builds its network in `__init__`, and overrides `forward`
+    and `loss`; the rest has defaults. Its first docstring line is what `meid-bench methods`
+    shows; `Reference` and `Differs` say what it stands for.
+
+    Attributes:
+        Config: A frozen dataclass extending MethodConfig; its defaults are the source's values.
+        presets: Preset name -> settings that it changes, as in `--set`: its own, the runner's,
+            and the aggregator's ("aggregator.<name>", left out where the chosen one has none of
+            that name). "default" holds where no preset is named: for settings that are not in
+            Config. {"method": NAME} leads to another method.
+        alarms: Diagnostic name -> when to warn.
+        all_frames: Whether the network needs all T frames in training too.
+    """
+
+    Config: ClassVar[type[MethodConfig]] = MethodConfig
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    alarms: ClassVar[Mapping[str, Alarm]] = {}
+    sampler: ClassVar[Sampler] = "uniform"
+    all_frames: ClassVar[bool] = False
+
+    def __init__(self, task: Task, config: Any, make_aggregator: MakeAggregator) -> None:
+        super().__init__()
+        self.task = task
+        self.config = config
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits (B, C) of frame features (B, T, D)."""
+        raise NotImplementedError
+
+    def loss(self, batch: Batch, stage: Stage, epoch: int) -> Tensor:
+        """A scalar to minimise; `epoch` counts from 0 within the stage."""
+        raise NotImplementedError
+
+    def stages(self) -> Sequence[Stage]:
+        """The method's own schedule."""
+        config: MethodConfig = self.config
+        return (Stage("train", config.epochs, config.lr, config.milestones, self.sampler),)
+
+    def begin_stage(self, stage: Stage) -> None:
+        """Take up a stage: called before it is trained, and before a trained one is used."""
+
+    def trainable(self, stage: Stage) -> Iterable[nn.Parameter]:
+        """The parameters that a stage trains; modules without any stay in eval mode."""
+        return self.parameters()
+
+    def end_epoch(self, stage: Stage, epoch: int, train_ap: Tensor) -> None:
+        """Take the training videos' per-class AP (C,), NaN where a class has none.
+
+        Only where it is overridden does the runner forward each batch once more for it.
+        """
+
+    def explain(self, x: Tensor) -> dict[str, Tensor]:
+        """What the network looks at: frame weights (B, T) and logits (B, C) by name."""
+        return {}
+
+    def diagnostics(self, batch: Batch, stage: Stage) -> dict[str, float]:
+        """Numbers that tell a silent failure, measured once an epoch in eval mode."""
+        return {}
+
+
+class AggregatorMethod(Method):
+    """A method whose network is the aggregator that the user chose, and nothing else.
+
+    What is left to a subclass is `loss`, a sampler, or both.
+    """
+
+    def __init__(self, task: Task, config: Any, make_aggregator: MakeAggregator) -> None:
+        super().__init__(task, config, make_aggregator)
+        self.aggregator = make_aggregator(task.width, task.classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, D) -> (B, C)."""
+        logits: Tensor = self.aggregator(x)
+        return logits

@@ -1,0 +1,1 @@
+"""Scores become a record, and records a board: metrics, comparison, published numbers, report."""

@@ -1,0 +1,305 @@
+"""Leaderboard: a pure function of records, and the frame that a user gets of it."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+from meid_bench.benchmark.benchmark import Benchmark, load_benchmark
+from meid_bench.files import home, runs_dir
+from meid_bench.results.metrics import NUMBERS, chance
+from meid_bench.results.record import Features, Result, read_records
+from meid_bench.results.rescore import rescore as recompute
+
+PROTOCOL_TITLES = {
+    frozenset({"paper"}): "paper",
+    frozenset({"paper", "changed"}): "paper, or changed where a row names settings",
+    frozenset({"changed"}): "changed, as every row names",
+    frozenset({"equal"}): "equal",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """Mean over seeds and sample standard deviation (n - 1); None for one seed."""
+
+    mean: float
+    std: float | None
+
+
+@dataclass(frozen=True)
+class Row:
+    """Runs that differ by nothing but the seed.
+
+    Attributes:
+        runs: Their folders with their records, by seed.
+        variant: Settings that are not what the row's preset, or its method's defaults, have; then
+            whatever else tells it from other rows of its method, "code" among it.
+        scores: Each number of `NUMBERS`, and "<view> overall" where the videos have views, over
+            the seeds; a measure that is not defined is left out.
+        marks: What a reader must know before comparing this row.
+    """
+
+    runs: Mapping[Path, Result]
+    variant: Mapping[str, Any]
+    scores: Mapping[str, Spread]
+    marks: tuple[str, ...]
+
+    @property
+    def first(self) -> Result:
+        """One record: all agree in everything but the seed and what came of it."""
+        return next(iter(self.runs.values()))
+
+    @property
+    def name(self) -> str:
+        """What tells the row apart, for example "cbs/e1/gamma=2.0"."""
+        network = [self.first.network] if self.first.network not in (None, "own") else []
+        settings = [f"{key}={setting_text(value)}" for key, value in self.variant.items()]
+        return "/".join([self.first.method, *network, *settings])
+
+    @property
+    def protocol(self) -> str | None:
+        """As "paper", its own schedule, "changed" in some settings, or "equal"; if it has one."""
+        changed = self.first.protocol == "paper" and self.first.changed
+        return "changed" if changed else self.first.protocol
+
+    @property
+    def features_fingerprint(self) -> str | None:
+        """Of what the row was trained on; None for a submission."""
+        features = self.first.features
+        return features.fingerprint if features else None
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The seeds; none for a submission."""
+        return tuple(r.seed for r in self.runs.values() if r.seed is not None)
+
+
+@dataclass(frozen=True)
+class Section:
+    """Rows that may be ranked against each other: one protocol, one feature fingerprint.
+
+    `features` and `protocol` are None for submissions, whose features nobody here knows.
+    """
+
+    features: Features | None
+    protocol: str | None
+    rows: tuple[Row, ...]
+
+    @property
+    def title(self) -> str:
+        """Heading, for example "protocol paper, features resnet101-... (1a2b3c4d)"."""
+        if self.features is None:
+            return "submissions: scores made elsewhere, on features that are not known here"
+        name = PROTOCOL_TITLES[frozenset(str(row.protocol) for row in self.rows)]
+        return f"protocol {name}, features {self.features.name} ({self.features.fingerprint[:8]})"
+
+
+@dataclass(frozen=True)
+class Board:
+    """The board of one benchmark.
+
+    Attributes:
+        title: Names the benchmark.
+        benchmark: What it is the board of.
+        sections: Never ranked against each other.
+        chance: Each number as a random ranking gives it on average.
+        left_out: One sentence for each record, or kind of record, that is not on the board.
+        differing: One sentence for each record that its saved scores contradict.
+    """
+
+    title: str
+    benchmark: Benchmark
+    sections: tuple[Section, ...]
+    chance: Mapping[str, float | None]
+    left_out: tuple[str, ...]
+    differing: tuple[str, ...] = ()
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """Every row, in the order of the sections."""
+        return tuple(row for section in self.sections for row in section.rows)
+
+
+def make_board(
+    records: Mapping[Path, Result],
+    benchmark: Benchmark,
+    problems: Sequence[str] = (),
+    quick: bool = False,
+) -> Board:
+    """The board of a benchmark, from records alone.
+
+    Args:
+        records: Run folder to record.
+        benchmark: Every record of another benchmark, or of another fingerprint, is left out.
+        problems: Sentences about records that could not be read.
+        quick: Show quick records alone, as what they are, in place of the board.
+    """
+    left_out = list(problems)
+    kept: dict[str, dict[Path, Result]] = {}
+    others = 0
+    for folder, record in _latest(records, left_out).items():
+        if (record.benchmark, record.benchmark_fingerprint) != (
+            benchmark.name,
+            benchmark.fingerprint,
+        ):
+            left_out.append(
+                f"{folder}: its benchmark is {record.benchmark} "
+                f"{record.benchmark_fingerprint[:8]}, this board's is {benchmark.name} "
+                f"{benchmark.fingerprint[:8]}; it is left out"
+            )
+        elif len(record.test.per_class_ap) != len(benchmark.classes):
+            left_out.append(
+                f"{folder}: it has AP of {len(record.test.per_class_ap)} classes; "
+                f"{benchmark.name} has {len(benchmark.classes)}; it is left out"
+            )
+        elif record.quick != quick:
+            others += 1
+        else:
+            kept.setdefault(_row_key(record), {})[folder] = record
+    if others:
+        left_out.append(
+            f"{others} records of full length are not shown among quick ones"
+            if quick
+            else f"{others} quick records are never on the board"
+        )
+    rows = _name_variants([make_row(runs) for runs in kept.values()])
+    return Board(
+        title=f"{benchmark.title}: quick runs, a shortened schedule" if quick else benchmark.title,
+        benchmark=benchmark,
+        sections=_sections(rows),
+        chance=chance(benchmark.labels("test"), benchmark.groups),
+        left_out=tuple(left_out),
+    )
+
+
+def load_board(dataset: str, root: Path | None = None, rescore: bool = False) -> Board:
+    """Read every record of a benchmark and make its board.
+
+    Args:
+        dataset: Name of a built benchmark.
+        root: The data root; $MEID_BENCH_HOME or ./data where it is left out.
+        rescore: Recompute each record's test metrics from its saved scores.
+
+    Raises:
+        MeidBenchError: The benchmark has not been built.
+    """
+    root = home() if root is None else root
+    benchmark = load_benchmark(dataset, root)
+    records, problems = read_records(runs_dir(root, dataset))
+    if not rescore:
+        return make_board(records, benchmark, problems)
+    records, differing = recompute(records, benchmark)
+    return replace(make_board(records, benchmark, problems), differing=tuple(differing))
+
+
+def _latest(records: Mapping[Path, Result], left_out: list[str]) -> dict[Path, Result]:
+    """Leave out a run that a later one of the same row and seed replaces: it counts once."""
+    newest: dict[tuple[str, int | None], Path] = {}
+    for folder, record in sorted(records.items(), key=lambda item: (item[1].date, item[0])):
+        key = (f"{record.benchmark_fingerprint}{record.quick}{_row_key(record)}", record.seed)
+        if key in newest:
+            left_out.append(f"{newest[key]}: {folder.name} repeats it, with the same seed, later")
+        newest[key] = folder
+    return {folder: records[folder] for folder in sorted(newest.values())}
+
+
+def _row_key(record: Result) -> str:
+    """Everything that runs of one row have in common, as one string."""
+    features = record.features and record.features.fingerprint
+    missing = {split: sorted(ids) for split, ids in record.missing.items()}
+    parts = (record.source, record.method, record.aggregator, record.network, record.preset)
+    rest = (record.protocol, features, missing, record.settings, record.code)
+    return json.dumps([parts, rest], sort_keys=True)
+
+
+def make_row(runs: Mapping[Path, Result]) -> Row:
+    """The row of runs that differ by nothing but the seed: run folder to record."""
+    ordered = dict(sorted(runs.items(), key=lambda item: (item[1].seed or 0, item[0])))
+    records = list(ordered.values())
+    scores: dict[str, Spread] = {}
+    for name in NUMBERS:
+        _add(scores, name, [getattr(record.test, name) for record in records])
+    for view in records[0].test.views:
+        values = [record.test.views.get(view, {}).get("overall") for record in records]
+        _add(scores, f"{view} overall", values)
+    variant = {key: records[0].settings[key] for key in sorted(records[0].changed)}
+    return Row(ordered, variant, scores, _marks(records))
+
+
+def _add(scores: dict[str, Spread], measure: str, values: Iterable[float | None]) -> None:
+    known = [value for value in values if value is not None]
+    if known:
+        scores[measure] = Spread(fmean(known), stdev(known) if len(known) > 1 else None)
+
+
+def _marks(records: Sequence[Result]) -> tuple[str, ...]:
+    record = records[0]
+    features = record.features
+    missing = {split: len(ids) for split, ids in record.missing.items() if ids}
+    conditions = {
+        "quick": record.quick,
+        "submission": record.source == "submission",
+        "untrained encoder": features is not None and features.untrained,
+        "imported features": features is not None and features.imported,
+        "missing " + ", ".join(f"{n} {split}" for split, n in missing.items()): bool(missing),
+        "warnings": any(record.warnings for record in records),
+        "several versions": len({(record.version, record.commit) for record in records}) > 1,
+    }
+    return tuple(mark for mark, holds in conditions.items() if holds)
+
+
+def _name_variants(rows: Sequence[Row]) -> list[Row]:
+    """Name also what else tells rows of a method apart: no two look the same."""
+    named = []
+    for row in rows:
+        alike = [other for other in rows if _kind(other) == _kind(row)]
+        own, others = _telling(row), [_telling(other) for other in alike]
+        keys = sorted({key for other in others for key in other})
+        more = {
+            key: own.get(key)
+            for key in keys
+            if len({json.dumps(other.get(key), sort_keys=True) for other in others}) > 1
+        }
+        named.append(replace(row, variant={**row.variant, **more}))
+    return named
+
+
+def _telling(row: Row) -> dict[str, Any]:
+    """Everything that may tell a row from those that a line of the board shows alike."""
+    return {**row.first.settings, "code": row.first.code and row.first.code[:8]}
+
+
+def _kind(row: Row) -> tuple[str, ...]:
+    """What a line of the board shows anyway; only rows that agree in it need telling apart."""
+    record = row.first
+    shown = (record.source, record.method, record.aggregator, record.network, record.preset)
+    rest = (record.protocol, row.features_fingerprint, dict(row.variant))
+    return tuple(json.dumps(item, sort_keys=True) for item in (*shown, *rest))
+
+
+def _sections(rows: Iterable[Row]) -> tuple[Section, ...]:
+    sections: dict[tuple[str, str], list[Row]] = {}
+    for row in rows:
+        features = row.first.features
+        key = (row.first.protocol or "", features.fingerprint if features else "")
+        sections.setdefault(key, []).append(row)
+    # Submissions, whose key is empty, come last.
+    ordered = sorted(sections, key=lambda key: (not key[1], key))
+    return tuple(
+        Section(
+            features=sections[key][0].first.features,
+            protocol=sections[key][0].first.protocol,
+            rows=tuple(sorted(sections[key], key=lambda r: (-r.scores["overall"].mean, r.name))),
+        )
+        for key in ordered
+    )
+
+
+def setting_text(value: Any) -> str:
+    """A setting's value in a row's name, without the commas that divide names."""
+    if isinstance(value, list):
+        return "+".join(map(setting_text, value))
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,48 @@
+"""Counterpart: which published number a row may be subtracted from; board and report ask here."""
+
+import re
+from collections.abc import Container
+
+from meid_bench.benchmark.benchmark import Benchmark
+from meid_bench.results.board import Row
+from meid_bench.results.published import PublishedRow, published_results
+from meid_bench.results.record import Result
+
+# The registry's names of what tables call otherwise.
+PRINTED = {"plain": "plainbce", "meidauthors": "meid"}
+
+
+def counterpart(row: Row, benchmark: Benchmark) -> PublishedRow | None:
+    """The published row of a row's method, aggregator and encoder, if there is one.
+
+    A benchmark that declares published numbers has their very lists; subject-disjoint lists and
+    one's own data have none. Where two tables print a row, the first counts.
+    """
+    record = row.first
+    if benchmark.published is None or record.features is None or row.name != record.method:
+        return None
+    if not unchanged(record):
+        return None
+    method = _plain(record.method)
+    wanted = (PRINTED.get(method, method), record.features.encoder, record.aggregator or "")
+    for published in published_results(benchmark.published):
+        names = (published.method, published.encoder, published.aggregator or "")
+        if tuple(map(_plain, names)) == tuple(map(_plain, wanted)):
+            return published
+    return None
+
+
+def unchanged(record: Result, own: Container[str] = ()) -> bool:
+    """Whether a run is what a paper's number may be compared with.
+
+    That is: of full length, after the method's own schedule, on features of a trained encoder, and
+    with no setting changed but `own`, which are the printed row's.
+    """
+    trained = record.features is not None and not record.features.untrained
+    whole = record.protocol == "paper" and not record.quick and trained
+    return whole and all(name in own for name in record.changed)
+
+
+def _plain(name: str) -> str:
+    """Names as papers and the registry spell them alike: "CB Loss" is "cbloss"."""
+    return re.sub(r"[^a-z0-9]", "", name.lower())

@@ -1,0 +1,242 @@
+"""Report: the records of one data root as one self-contained HTML page."""
+
+import base64
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from bokeh.resources import Resources
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from meid_bench import __version__
+from meid_bench.benchmark.benchmark import FILE, Benchmark, load_benchmark
+from meid_bench.errors import DataError
+from meid_bench.files import benchmark_dir, home, package_file, runs_dir, write_text
+from meid_bench.results import report_plots
+from meid_bench.results.board import Board, make_board
+from meid_bench.results.board_text import published_numbers, where_published
+from meid_bench.results.comparison import mark_ties
+from meid_bench.results.metrics import NUMBERS
+from meid_bench.results.published import PublishedRow, caution, published_results
+from meid_bench.results.record import CurvePoint, read_curve, read_records
+from meid_bench.results.report_rows import (
+    cells,
+    match_published,
+    mean_ap,
+    row_labels,
+    run_facts,
+    run_title,
+)
+
+# All pictures of one page together; Bokeh itself takes 1.3 MB of the 5.
+PICTURE_BYTES = 2_000_000
+PICTURES = "inspect-*.png"
+COLUMNS = ("rank", "method", *NUMBERS, "aggregator", "preset", "seeds", "notes")
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was written.
+
+    Attributes:
+        path: The page.
+        runs: How many records it shows.
+        problems: One sentence for each record or picture that is not in it.
+    """
+
+    path: Path
+    runs: int
+    problems: tuple[str, ...]
+
+
+def write_report(
+    path: Path,
+    datasets: Sequence[str] | None = None,
+    root: Path | None = None,
+    quick: bool = False,
+) -> Report:
+    """Write the page, whole or not at all.
+
+    Args:
+        path: Where to.
+        datasets: Built benchmarks; None for every one with runs.
+        root: The data root; $MEID_BENCH_HOME or ./data where it is left out.
+        quick: Show quick runs, as what they are, in place of the boards.
+
+    Raises:
+        MeidBenchError: A named benchmark has not been built.
+    """
+    root = home() if root is None else root
+    names = _with_runs(root) if datasets is None else datasets
+    parts, problems, runs = [], [], 0
+    for position, name in enumerate(names):
+        benchmark = load_benchmark(name, root)
+        records, unreadable = read_records(runs_dir(root, name))
+        board, untested = mark_ties(make_board(records, benchmark, quick=quick))
+        problems += [*unreadable, *untested]
+        part = _Part(f"d{position}", board)
+        parts.append(part)
+        problems += part.problems
+        runs += sum(len(row.runs) for row in board.rows)
+    write_text(path, _render(parts, problems))
+    return Report(path, runs, tuple(problems))
+
+
+class _Part:
+    """One benchmark of the page: what the template shows and what the script draws."""
+
+    def __init__(self, name: str, board: Board) -> None:
+        self.id = name
+        self.board = board
+        self.problems: list[str] = []
+        self.labels = row_labels(board)
+        self.curves = self._curves()
+        self.published = _published(board.benchmark)
+        self.matched = match_published(board, self.labels)
+
+    def _curves(self) -> list[report_plots.Curve]:
+        found = []
+        for position, (label, row) in enumerate(zip(self.labels, self.board.rows, strict=True)):
+            seeds: dict[str, list[CurvePoint]] = {}
+            for folder, record in row.runs.items():
+                try:
+                    points = read_curve(folder)
+                except DataError as error:
+                    self.problems.append(str(error))
+                    continue
+                if points:
+                    seeds[run_title(label, record)] = points
+            if seeds:
+                colour, dash = report_plots.curve_style(position)
+                found.append(report_plots.Curve(f"curve-{position}", label, colour, dash, seeds))
+        return found
+
+    def context(self) -> dict[str, Any]:
+        """What the template shows."""
+        board, benchmark = self.board, self.board.benchmark
+        runs = [
+            (label, folder, record)
+            for label, row in zip(self.labels, board.rows, strict=True)
+            for folder, record in row.runs.items()
+        ]
+        sections = [
+            (section.title, [cells(rank, row) for rank, row in enumerate(section.rows, 1)])
+            for section in board.sections
+        ]
+        filled = [row["cells"] for _, rows in sections for row in rows]
+        # A column that says nothing in any row only takes room.
+        columns = [key for key in COLUMNS if any(row[key]["text"] for row in filled)]
+        return {
+            "id": self.id,
+            "name": benchmark.name,
+            "title": board.title,
+            "fingerprint": benchmark.fingerprint,
+            "columns": [
+                {"key": key, "title": key, "number": key in {"rank", "seeds", *NUMBERS}}
+                for key in columns
+            ],
+            "sections": [{"title": title, "rows": rows} for title, rows in sections],
+            "chance": dict.fromkeys(COLUMNS, "")
+            | {"method": "chance"}
+            | {name: f"{v:.3f}" for name, v in board.chance.items() if v is not None},
+            "left_out": board.left_out,
+            "published": self.published and _published_context(benchmark, self.published),
+            "matched": self.matched,
+            "labels": self.labels,
+            "curves": self.curves,
+            "pictures": self._pictures(folder for _, folder, _ in runs),
+            "warnings": [
+                {"run": run_title(label, record), "text": text}
+                for label, _, record in runs
+                for text in record.warnings
+            ],
+            "runs": [run_facts(label, folder, record) for label, folder, record in runs],
+        }  # fmt: skip
+
+    def data(self) -> dict[str, Any]:
+        """What the script draws."""
+        benchmark, rows = self.board.benchmark, self.board.rows
+        group = {int(c): name for name, index in benchmark.groups.items() for c in index}
+        plots: dict[str, Any] = {}
+        if rows:
+            plots |= report_plots.bars(rows, self.labels, self.matched)
+            plots |= report_plots.classes(
+                benchmark.bins, int(benchmark.counts.min()), int(benchmark.counts.max())
+            )
+            plots |= report_plots.gain()
+        if self.curves:
+            plots |= report_plots.curves(self.curves)
+        return {
+            "classes": benchmark.classes,
+            "counts": benchmark.counts.tolist(),
+            "groups": [group[c] for c in range(len(benchmark.classes))],
+            "rows": [
+                {"label": label, "ap": mean_ap(row)}
+                for label, row in zip(self.labels, rows, strict=True)
+            ],
+            "plots": plots,
+        }
+
+    def _pictures(self, folders: Iterable[Path]) -> list[dict[str, str]]:
+        pictures, size = [], 0
+        for path in (path for folder in folders for path in sorted(folder.glob(PICTURES))):
+            content = path.read_bytes()
+            size += len(content)
+            if size > PICTURE_BYTES:
+                self.problems.append(f"{path} is left out: the page's pictures would pass 2 MB")
+                break
+            title = f"{path.stem.removeprefix('inspect-')}, {path.parent.name}"
+            pictures.append({"title": title, "data": base64.b64encode(content).decode()})
+        return pictures
+
+
+def _published(benchmark: Benchmark) -> tuple[PublishedRow, ...]:
+    return () if benchmark.published is None else published_results(benchmark.published)
+
+
+def _published_context(benchmark: Benchmark, rows: Sequence[PublishedRow]) -> dict[str, Any]:
+    printed = [published_numbers(row) for row in rows]
+    return {
+        "name": benchmark.published,
+        "caution": caution(benchmark.published or ""),
+        "noted": any(row.note for row in rows),
+        "numbers": [name for name in NUMBERS if any(name in numbers for numbers in printed)],
+        "rows": [
+            asdict(row) | {"where": where_published(row), "numbers": numbers}
+            for row, numbers in zip(rows, printed, strict=True)
+        ],
+    }
+
+
+def _with_runs(root: Path) -> list[str]:
+    """Built benchmarks that have a record, by name."""
+    built = sorted(path.parent.name for path in benchmark_dir(root, "").glob(f"*/{FILE}"))
+    return [name for name in built if any(runs_dir(root, name).glob("*/result.json"))]
+
+
+def _render(parts: Sequence[_Part], problems: Sequence[str]) -> str:
+    assets = package_file("report_assets")
+    environment = Environment(
+        loader=FileSystemLoader(assets), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    data = json.dumps({part.id: part.data() for part in parts}, ensure_ascii=False)
+    contexts = [part.context() for part in parts]
+    title = f"meid-bench: {parts[0].board.title}" if len(parts) == 1 else "meid-bench: results"
+    return environment.get_template("page.html").render(
+        title=title,
+        version=__version__,
+        date=datetime.now(UTC).strftime("%Y-%m-%d"),
+        datasets=contexts,
+        problems=[*problems, *(p for part in parts for p in part.problems if p not in problems)],
+        style=Markup((assets / "style.css").read_text(encoding="utf-8")),
+        script=Markup((assets / "page.js").read_text(encoding="utf-8")),
+        # BokehJS itself, without its widgets, tables and typesetting.
+        bokeh=Markup("\n".join(Resources(mode="inline", components=["bokeh"]).js_raw)),
+        # No "<" of a record may end the script element that holds the data.
+        data=Markup(data.replace("<", "\\u003c")),
+    )

@@ -1,0 +1,199 @@
+"""Features and labels of a split where training reads them, gathered by index."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from meid_bench.benchmark.benchmark import Benchmark
+from meid_bench.errors import DataError
+from meid_bench.features.store import FeatureSource
+from meid_bench.methods.frame_draws import with_replacement
+from meid_bench.methods.method import Batch
+from meid_bench.methods.runner_config import RunnerConfig
+from meid_bench.training.readahead import read_ahead
+
+READ_AT_ONCE = 64  # videos, a shard's worth
+
+
+@dataclass(frozen=True)
+class Streamed:
+    """Features that stay in their files until a batch needs them.
+
+    Attributes:
+        store: Where they are.
+        ids: Video ids, N of them; row i is video i's.
+    """
+
+    store: FeatureSource
+    ids: tuple[str, ...]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(N, T, D)."""
+        return len(self.ids), self.store.frames, self.store.width
+
+    def read(self, index: NDArray[np.int64], out: Tensor) -> None:
+        """Read the features of some videos into `out`, (B, T, D) float16."""
+        self.store.read([self.ids[row] for row in index], out.numpy())
+
+
+@dataclass
+class Examples:
+    """One split's videos with features: what is trained on or scored.
+
+    Attributes:
+        ids: Video ids, N of them, in the benchmark's order without the missing ones.
+        labels: (N, C) uint8 of 0 and 1.
+        features: (N, T, D) float16, on the device, in host memory, or still in files.
+        device: Where batches are wanted.
+    """
+
+    ids: tuple[str, ...]
+    labels: NDArray[np.uint8]
+    features: Tensor | Streamed
+    device: torch.device
+
+    def __post_init__(self) -> None:
+        """Keep the labels on the device too: 180 MB at VideoLT's size."""
+        self._labels = torch.from_numpy(self.labels).to(self.device)
+
+    def __len__(self) -> int:
+        """N, the number of videos."""
+        return len(self.ids)
+
+    def batches(
+        self, index: NDArray[np.int64], parts: Sequence[slice]
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Features and labels of an epoch's batches, read ahead where they are not at hand.
+
+        The rows go to the device once, and no batch waits for the device.
+
+        Args:
+            index: (M,) int64, an epoch's rows in order; a row may come more than once.
+            parts: Which of them make up each batch.
+
+        Yields:
+            (B, T, D) float32 and (B, C) float32, on the device.
+        """
+        rows = torch.from_numpy(index).to(self.device)
+        if isinstance(self.features, Tensor) and self.features.device == self.device:
+            for part in parts:
+                yield self.features[rows[part]].float(), self._labels[rows[part]].float()
+            return
+        shape = (self.features.shape[1], self.features.shape[2])
+        batches = read_ahead(self._read, index, parts, shape, self.device)
+        for part, features in zip(parts, batches, strict=True):
+            yield features.float(), self._labels[rows[part]].float()
+
+    def some(self, index: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+        """Features and labels of a single batch, as `batches` gives them."""
+        return next(self.batches(index, [slice(0, len(index))]))
+
+    def _read(self, index: NDArray[np.int64], out: Tensor) -> None:
+        if isinstance(self.features, Tensor):
+            torch.index_select(self.features, 0, torch.from_numpy(index), out=out)
+        else:
+            self.features.read(index, out)
+
+
+def load_examples(
+    benchmark: Benchmark,
+    store: FeatureSource,
+    split: str,
+    device: torch.device,
+    cache: str = "host",
+) -> Examples:
+    """A split's videos, with features where the cache mode says; those without are left out.
+
+    Args:
+        benchmark: Whose videos.
+        store: Their features.
+        split: "train", "val" or "test".
+        device: Where batches are wanted.
+        cache: "device", "host" or "stream".
+
+    Raises:
+        DataError: None of the split's videos has features.
+    """
+    have = frozenset(store.ids)
+    listed = benchmark.ids(split)
+    keep = [row for row, video in enumerate(listed) if video in have]
+    if not keep:
+        raise DataError(
+            f"No video of {benchmark.name}'s {split} split has features; "
+            f"run `meid-bench extract --dataset {benchmark.name}`"
+        )
+    ids = tuple(listed[row] for row in keep)
+    streamed = Streamed(store, ids)
+    place = device if cache == "device" else torch.device("cpu")
+    features = streamed if cache == "stream" else _resident(streamed, place)
+    return Examples(ids, benchmark.labels(split)[keep], features, device)
+
+
+def _resident(source: Streamed, place: torch.device) -> Tensor:
+    """All features as one tensor; read in pieces, so that a GPU's never all pass main memory."""
+    index = np.arange(len(source.ids))
+    parts = in_parts(len(index), READ_AT_ONCE)
+    features = torch.empty(source.shape, dtype=torch.float16, device=place)
+    pieces = read_ahead(source.read, index, parts, (source.shape[1], source.shape[2]), place)
+    for part, piece in zip(parts, pieces, strict=True):
+        features[part] = piece
+    return features
+
+
+def feature_bytes(benchmark: Benchmark, store: FeatureSource) -> int:
+    """Bytes of all the benchmark's features, as float16."""
+    return len(benchmark.all_ids()) * store.frames * store.width * 2
+
+
+def missing_ids(benchmark: Benchmark, store: FeatureSource) -> dict[str, tuple[str, ...]]:
+    """Split name -> listed ids without features; splits without any are left out."""
+    have = frozenset(store.ids)
+    missing = {
+        split: tuple(video for video in benchmark.ids(split) if video not in have)
+        for split in benchmark.splits
+    }
+    return {split: ids for split, ids in missing.items() if ids}
+
+
+@dataclass(frozen=True)
+class FrameRule:
+    """Which frames of a video a training step sees, always in order.
+
+    Attributes:
+        count: How many; None for as many as there are.
+        with_replacement: Whether a frame may come more than once.
+    """
+
+    count: int | None = None
+    with_replacement: bool = False
+
+
+def frame_rule(config: RunnerConfig) -> FrameRule:
+    """The rule that the runner's settings name."""
+    return FrameRule(config.training_frames, config.with_replacement)
+
+
+def draw_frames(batch: Batch, rule: FrameRule) -> Tensor:
+    """The frames of each video that a step sees: (B, T, D) -> (B, count, D).
+
+    A frame that comes twice in a row has a difference of zero, which is why the default is without
+    replacement.
+    """
+    frames, width = batch.features.shape[1:]
+    if rule.with_replacement:
+        return with_replacement(batch.features, batch, rule.count or frames)
+    if rule.count is None or rule.count >= frames:
+        return batch.features
+    chosen = batch.uniform(frames).topk(rule.count, dim=1).indices
+    index = chosen.sort(dim=1).values.unsqueeze(-1).expand(-1, -1, width)
+    return batch.features.gather(1, index)
+
+
+def in_parts(size: int, batch: int) -> list[slice]:
+    """Consecutive slices of 0..size-1, `batch` at a time."""
+    return [slice(start, min(start + batch, size)) for start in range(0, size, batch)]

@@ -1,0 +1,95 @@
+"""Pace: how long a run will take, from a few steps of it on this machine."""
+
+import time
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+import torch
+
+from meid_bench.device import make_current
+from meid_bench.methods.samplers import EpochSampler, batches
+from meid_bench.training.cache import choose_cache
+from meid_bench.training.data import Examples, Streamed, feature_bytes, frame_rule
+from meid_bench.training.diagnostics import diagnose
+from meid_bench.training.enough import check_batch
+from meid_bench.training.epoch import Stepper, seeded, train_epoch
+from meid_bench.training.execution import Execution, arithmetic, resolve_precision
+from meid_bench.training.memory import no_room
+from meid_bench.training.model import build_method
+from meid_bench.training.request import Plan
+from meid_bench.training.scoring import predict
+
+STEPS, SECONDS = 3, 2.0  # of a stage: so many steps are timed, or as many as begin in that time
+
+
+def run_seconds(plan: Plan, device: torch.device, execution: Execution) -> float:
+    """Seconds that a run will take: its steps and its scoring of val and test.
+
+    Each stage takes a step that is not counted and a few that are, as its last epoch would, on
+    the features of one batch of training videos. Reading features into memory, and AP, are not
+    counted. No record is written.
+
+    Raises:
+        MeidBenchError: The batch is larger than the training videos, a step has no room, or the
+            method breaks its contract.
+    """
+    make_current(device)
+    try:
+        return _measured(plan, device, execution)
+    except torch.OutOfMemoryError as error:
+        raise no_room(plan.runner.batch, None, device) from error
+
+
+def _measured(plan: Plan, device: torch.device, execution: Execution) -> float:
+    bfloat16 = resolve_precision(execution.precision, device) == "bfloat16"
+    train = _one_batch(plan, device, execution)
+    config, seed = plan.runner, plan.request.seed
+    videos = {split: len(plan.benchmark.splits[split]) for split in ("train", "val", "test")}
+    steps = len(batches(videos["train"], config.batch))
+    total = score = 0.0
+    with arithmetic(device, bfloat16, execution.deterministic):
+        method = build_method(plan.model).to(device)
+        for number, stage in enumerate(method.stages()):
+            method.begin_stage(stage)
+            stepper = Stepper(method, stage, device, config.clip, bfloat16)
+            last = stage.epochs - 1
+            draws = EpochSampler(train.labels, stage.sampler).draw(seed, number, last)
+            random = seeded(seed, number, last, device)
+            epoch = (train, draws, random, last, config.batch, frame_rule(config))
+            step = _seconds(partial(train_epoch, stepper, *epoch))
+            check = _seconds(
+                partial(diagnose, method, stage, train, config.batch, frame_rule(config), seed)
+            )
+            score = _seconds(partial(predict, method, train, config.batch)) / len(train)
+            total += stage.epochs * (steps * step + check + videos["val"] * score)
+    total += 2 * (videos["val"] + videos["test"]) * score  # the best epoch, and the last
+    return total * max(1, len(plan.grid))
+
+
+def _one_batch(plan: Plan, device: torch.device, execution: Execution) -> Examples:
+    """The first training videos, with features where the run would have them."""
+    needed = feature_bytes(plan.benchmark, plan.store)
+    mode = choose_cache(execution.cache, needed, device, execution.neighbours).mode
+    have = frozenset(plan.store.ids)
+    rows = [row for row, video in enumerate(plan.benchmark.ids("train")) if video in have]
+    check_batch(plan.runner, len(rows))
+    rows = rows[: plan.runner.batch]
+    streamed = Streamed(plan.store, tuple(plan.benchmark.ids("train")[row] for row in rows))
+    labels = plan.benchmark.labels("train")[rows]
+    if mode == "stream":
+        return Examples(streamed.ids, labels, streamed, device)
+    features = torch.from_numpy(plan.store.read(streamed.ids))
+    place = device if mode == "device" else torch.device("cpu")
+    return Examples(streamed.ids, labels, features.to(place), device)
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    """Of one call, each of which waits for the device; the first is not counted."""
+    work()
+    times: list[float] = []
+    while len(times) < STEPS and sum(times) < SECONDS:
+        started = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - started)
+    return float(np.median(times))

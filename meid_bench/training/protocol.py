@@ -1,0 +1,81 @@
+"""Protocol: whose schedule a method follows, its paper's or one that is equal for all."""
+
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from typing import Any, Literal, TypeVar
+
+import torch
+
+from meid_bench.errors import SettingError
+from meid_bench.methods.aggregators import NonlinearConfig, aggregator_maker
+from meid_bench.methods.method import IN_EPOCHS, LEARNING_RATE, Method, MethodConfig, Stage
+from meid_bench.methods.toy_task import TASK
+
+Protocol = Literal["paper", "equal"]
+PROTOCOLS: tuple[Protocol, ...] = ("paper", "equal")
+GRID = (1e-4, 3e-4, 1e-3)  # learning rates that protocol "equal" tries
+EQUAL_EPOCHS = 100  # of all stages together under protocol "equal"
+QUICK = 0.1  # what `--quick` leaves of a schedule
+
+Config = TypeVar("Config", bound=MethodConfig)
+T = TypeVar("T")
+
+
+def settings_marked(config: MethodConfig | type[MethodConfig], mark: str) -> tuple[str, ...]:
+    """Names of the settings declared with `learning_rate` or `in_epochs`."""
+    return tuple(field.name for field in fields(config) if field.metadata.get(mark))
+
+
+def rates_of(kind: type[Method], value: T) -> dict[str, T]:
+    """The same value for every learning rate of a method, by name."""
+    return dict.fromkeys(settings_marked(kind.Config, LEARNING_RATE), value)
+
+
+def scaled(config: Config, factor: float) -> Config:
+    """A schedule of another length: every setting counted in epochs times `factor`.
+
+    An epoch number that was not 0 stays at least 1, and milestones that meet become one.
+    """
+
+    def scale(epoch: int) -> int:
+        return max(round(epoch * factor), min(epoch, 1))
+
+    values: dict[str, Any] = {}
+    for name in settings_marked(config, IN_EPOCHS):
+        value = getattr(config, name)
+        several = isinstance(value, tuple)
+        values[name] = tuple(sorted(set(map(scale, value)))) if several else scale(value)
+    return replace(config, **values)
+
+
+def equalised(kind: type[Method], config: Config, epochs: int) -> Config:
+    """A method's schedule stretched or shortened to a number of epochs, all stages together.
+
+    Raises:
+        SettingError: The method's stages do not follow its settings.
+    """
+    own = sum(stage.epochs for stage in _stages(kind, config))
+    found = scaled(config, epochs / own)
+    rates: dict[str, Any] = rates_of(kind, GRID[0])
+    found = replace(found, **rates)
+    stages = _stages(kind, found)
+    # Rounding may cost each stage a half.
+    if abs(sum(stage.epochs for stage in stages) - epochs) > len(stages) / 2:
+        raise SettingError(
+            f"Protocol equal gives {epochs} epochs, and the stages of {kind.__name__} have "
+            f"{[stage.epochs for stage in stages]}; declare settings counted in epochs with "
+            "in_epochs(), and take the stages' from them"
+        )
+    if any(stage.lr != GRID[0] for stage in stages):
+        raise SettingError(
+            f"Protocol equal trains every stage at {GRID[0]:g}, and the stages of "
+            f"{kind.__name__} have {[stage.lr for stage in stages]}; declare learning rates with "
+            "learning_rate(), and take the stages' from them"
+        )
+    return found
+
+
+def _stages(kind: type[Method], config: MethodConfig) -> Sequence[Stage]:
+    with torch.device("meta"):
+        method = kind(TASK, config, aggregator_maker("nonlinear", NonlinearConfig(), TASK.frames))
+    return method.stages()

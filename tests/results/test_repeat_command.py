@@ -1,0 +1,71 @@
+"""The line that repeats a run says what differs from the defaults, and is safe to paste."""
+
+import shlex
+
+import pytest
+
+from meid_bench.errors import SettingError
+from meid_bench.methods.registry import find_method
+from meid_bench.results.repeat_command import repeat_command
+from meid_bench.settings import parse, parse_assignments
+from meid_bench.training.request import resolve
+from tests.made_records import make_result
+
+
+def made(**changes):
+    settings, runner = resolve(find_method("plain"), "nextvlad", None, {})
+    settings = {**settings, **runner.__dict__}
+    return make_result(**({"settings": settings} | changes)), settings
+
+
+def test_defaults_are_not_named():
+    record, _ = made(seed=3)
+    assert repeat_command(record) == (
+        "meid-bench run --method plain --dataset toy --features store --aggregator nextvlad "
+        "--preset default --seed 3"
+    )
+
+
+def test_changes_are_named_as_set_reads_them():
+    _, settings = made()
+    record, _ = made(settings=settings | {"milestones": [3, 6], "lr": 0.01})
+    line = repeat_command(record)
+    assert "--set milestones=3,6" in line
+    assert "--set lr=0.01" in line
+    assert line.count("--set") == 2
+    again, _ = resolve(find_method("plain"), "nextvlad", None, {"milestones": "3,6", "lr": "0.01"})
+    assert again["milestones"] == [3, 6]
+
+
+def test_lists_of_text_and_dictionaries_are_named_as_set_reads_them():
+    odd = {"names": ["a,b", "c"], "weights": {"a": 0.5}, "maybe": None, "text": "null"}
+    kinds = {"names": list[str], "weights": dict[str, float], "maybe": int | None, "text": str}
+    line = shlex.split(repeat_command(make_result(method="other:Method", settings=odd)))
+    given = parse_assignments([text for text in line if "=" in text])
+    assert {name: parse(name, given[name], kind) for name, kind in kinds.items()} == odd
+
+
+def test_what_no_record_can_hold_is_refused_before_training():
+    for name, value in {"clip": "inf", "lr": "nan", "milestones": "1,x"}.items():
+        with pytest.raises(SettingError, match=f"Setting {name} is"):
+            resolve(find_method("plain"), "nextvlad", None, {name: value})
+
+
+def test_everything_else_that_a_run_was_asked_for():
+    record, _ = made(network="e1", quick=True, missing={"train": ("a",), "test": ("b", "c")})
+    line = repeat_command(record)
+    assert "--network e1" in line
+    assert "--quick" in line
+    assert "--allow-missing 3" in line
+
+
+def test_a_foreign_method_is_not_imported_and_its_name_is_quoted(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "evil.py").write_text("raise SystemExit('imported')")
+    line = repeat_command(make_result(method="evil:X; rm -rf $HOME", settings={"a": None}))
+    assert shlex.split(line)[3] == "evil:X; rm -rf $HOME"
+    assert line.endswith("--set a=none")
+
+
+def test_a_submission_has_no_command():
+    assert repeat_command(make_result(source="submission", features=None)) is None

@@ -1,0 +1,197 @@
+"""A run knows its code: what is part of its sum, and that two versions are never one row."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner
+
+from meid_bench.cli.main import cli
+from meid_bench.methods.registry import find_method, registered
+from meid_bench.results.board import load_board
+from meid_bench.results.record import RECORD, load_result
+from meid_bench.training import run_record as record_module
+from meid_bench.training.code_identity import code_of
+from meid_bench.training.request import Request, plan
+from meid_bench.training.run import run
+from meid_bench.training.run_record import commit
+from tests.toy import write_toy
+
+METHOD = """
+import json
+import torch
+from meid_bench.methods.method import AggregatorMethod
+{imports}
+
+class Scaled(AggregatorMethod):
+    def loss(self, batch, stage, epoch):
+        return {factor} * (self(batch.features).sigmoid() - batch.labels).square().mean()
+"""
+SETTINGS = {"epochs": "2", "milestones": "1", "batch": "16"}
+
+
+def loaded(folder: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> type:
+    """The class as a new process would load it."""
+    for module in [m for m in sys.modules if m.split(".")[0] in ("mine", "tool", "lib", "pack")]:
+        del sys.modules[module]
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)  # versions of one second, one .pyc
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, "path", [str(folder), *sys.path])
+    return find_method(name)
+
+
+def test_modules_beside_the_method_count_and_packages_of_others_do_not(tmp_path, monkeypatch):
+    imports = "from tool import twice\nimport lib.deep.helper as helper\nimport numpy"
+    (tmp_path / "mine.py").write_text(METHOD.format(imports=imports, factor="twice(1)"))
+    (tmp_path / "tool.py").write_text("import lib.other\ndef twice(x):\n    return 2 * x\n")
+    (tmp_path / "lib" / "deep").mkdir(parents=True)  # a namespace package: no __init__
+    for name in ("deep/helper", "other"):
+        (tmp_path / "lib" / f"{name}.py").write_text("A = 1\n")
+    (tmp_path / "idle.py").write_text("B = 1\n")
+    sums = [code_of(loaded(tmp_path, "mine:Scaled", monkeypatch))]
+    for name in ("mine.py", "tool.py", "lib/deep/helper.py", "lib/other.py"):
+        path = tmp_path / name
+        path.write_text(path.read_text() + "\nX = 1\n")
+        sums.append(code_of(loaded(tmp_path, "mine:Scaled", monkeypatch)))
+    assert len(set(sums)) == 5
+    (tmp_path / "idle.py").write_text("B = 2\n")
+    path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+    assert code_of(loaded(tmp_path, "mine:Scaled", monkeypatch)) == sums[-1]
+
+
+def test_a_package_counts_what_it_imports_of_itself(tmp_path, monkeypatch):
+    (tmp_path / "pack" / "sub").mkdir(parents=True)
+    (tmp_path / "pack" / "__init__.py").write_text("")
+    (tmp_path / "pack" / "sub" / "__init__.py").write_text("from ..losses import A\n")
+    (tmp_path / "pack" / "losses.py").write_text("A = 1\n")
+    (tmp_path / "pack" / "other.py").write_text("C = 1\n")
+    text = METHOD.format(imports="from .sub import A", factor="A")
+    (tmp_path / "pack" / "method.py").write_text(text)
+    first = code_of(loaded(tmp_path, "pack.method:Scaled", monkeypatch))
+    (tmp_path / "pack" / "other.py").write_text("C = 2\n")
+    assert code_of(loaded(tmp_path, "pack.method:Scaled", monkeypatch)) == first
+    (tmp_path / "pack" / "losses.py").write_text("A = 2\n")
+    assert code_of(loaded(tmp_path, "pack.method:Scaled", monkeypatch)) != first
+
+
+def test_what_was_loaded_counts_and_not_what_its_file_says_later(tmp_path, monkeypatch):
+    (tmp_path / "mine.py").write_text(METHOD.format(imports="", factor=1))
+    kind = loaded(tmp_path, "mine:Scaled", monkeypatch)
+    first = code_of(kind)
+    (tmp_path / "mine.py").write_text(METHOD.format(imports="", factor=5))
+    assert code_of(kind) == first
+    assert code_of(loaded(tmp_path, "mine:Scaled", monkeypatch)) != first
+
+
+def test_methods_of_the_project_have_sums_of_their_own():
+    sums = {name: code_of(find_method(name)) for name in registered()}
+    assert len(set(sums.values())) == len(sums)
+
+
+def test_an_edited_method_is_trained_anew_and_stands_in_a_row_of_its_own(tmp_path, monkeypatch):
+    write_toy(tmp_path)
+    folders = []
+    for factor, seed in ((1, 0), (5, 0), (5, 1)):
+        (tmp_path / "mine.py").write_text(METHOD.format(imports="", factor=factor))
+        loaded(tmp_path, "mine:Scaled", monkeypatch)
+        request = Request("mine:Scaled", "toy", "nonlinear", seed=seed, settings=SETTINGS)
+        planned = plan(request, tmp_path)
+        assert not planned.finished
+        result = run(planned, torch.device("cpu"))
+        assert result.code == planned.code and len(planned.code) == 64
+        folders.append(planned.folder)
+    assert len(set(folders)) == 3
+    rows = load_board("toy", tmp_path).rows
+    assert sorted(row.seeds for row in rows) == [(0,), (0, 1)]
+    assert all("/code=" in row.name and "/epochs=2" in row.name for row in rows)
+
+
+def test_again_trains_a_finished_run_once_more(tmp_path):
+    write_toy(tmp_path)
+    arguments = ["run", "--method", "plain", "--dataset", "toy", "--aggregator", "nonlinear"]
+    arguments += ["--root", str(tmp_path), "--device", "cpu"]
+    for name, value in SETTINGS.items():
+        arguments += ["--set", f"{name}={value}"]
+
+    def call(*more: str) -> str:
+        done = CliRunner().invoke(cli, [*arguments, *more])
+        assert done.exit_code == 0, done.output
+        return done.output
+
+    call()
+    (path,) = (tmp_path / "runs" / "toy").glob(f"*/{RECORD}")
+    first, wrong = load_result(path), path.read_text().replace('"seed": 0', '"seed": 7')
+    path.write_text(wrong)
+    assert "there already" in call()
+    assert path.read_text() == wrong
+    assert "there already" not in call("--again")
+    again = load_result(path)
+    assert again.seed == 0 and again.test == first.test
+    assert "1/2] plain seed 0: test mAP" in call("--again", "--seeds", "0,1")
+    assert "was there already" not in call("--again", "--seeds", "0,1")
+
+
+def test_an_interrupted_again_goes_on_where_it_was(tmp_path):
+    write_toy(tmp_path)
+    request = Request("plain", "toy", "nonlinear", settings=SETTINGS)
+    run(plan(request, tmp_path), torch.device("cpu"))
+    planned = plan(Request("plain", "toy", "nonlinear", settings=SETTINGS, again=True), tmp_path)
+
+    def interrupt(point: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(planned, torch.device("cpu"), interrupt)
+    assert not (
+        planned.folder / RECORD
+    ).exists()  # the old number is gone, whichever way it goes on
+    assert not plan(request, tmp_path).finished
+    run(planned, torch.device("cpu"))
+    assert plan(request, tmp_path).finished
+
+
+def test_settings_that_differ_from_the_preset_are_recorded_by_name(tmp_path):
+    write_toy(tmp_path)
+
+    def changed(**settings: str) -> set[str]:
+        request = Request("ldam", "toy", "nonlinear", settings=settings, preset="videolt")
+        return set(plan(request, tmp_path).changed)
+
+    assert changed() == set()
+    assert changed(**SETTINGS) == {"epochs", "milestones", "batch"}
+    assert changed(**{"aggregator.dropout": "0.1"}) == {"aggregator.dropout"}
+    lr = find_method("ldam").presets["videolt"]["lr"]
+    assert changed(lr=str(lr)) == set()  # said, and not changed
+    assert changed(lr="0.5") == {"lr"}
+    equal = Request("plain", "toy", "nonlinear", protocol="equal", settings={"batch": "16"})
+    assert plan(equal, tmp_path).changed == ("batch",)
+
+
+def git(folder: Path, *arguments: str) -> None:
+    identity = ["-c", "user.name=a", "-c", "user.email=a@b.c"]
+    subprocess.run(["git", *identity, *arguments], cwd=folder, check=True, capture_output=True)
+
+
+@pytest.mark.parametrize("where", ["own checkout", "venv within another", "committed in another"])
+def test_only_the_toolkits_own_commit_is_recorded(where, tmp_path, monkeypatch):
+    package = tmp_path / ("lib/site-packages" if where == "venv within another" else ".")
+    package = (package / "meid_bench" / "running").resolve()
+    package.mkdir(parents=True)
+    (package / "record.py").write_text("")
+    (package.parent / "__init__.py").write_text("")
+    name = "meid-bench" if where == "own checkout" else "my-thesis"
+    (tmp_path / "pyproject.toml").write_text(f'[project]\nname = "{name}"\n')
+    (tmp_path / ".gitignore").write_text("lib\n")
+    git(tmp_path, "init")
+    git(tmp_path, "add", "-A")
+    git(tmp_path, "commit", "-m", "one")
+    monkeypatch.setattr(record_module, "__file__", str(package / "record.py"))
+    if where != "own checkout":
+        assert commit() is None
+        return
+    found = commit()
+    assert found is not None and len(found) == 40
+    (package.parent / "__init__.py").write_text("changed\n")
+    assert commit() == found + "+"

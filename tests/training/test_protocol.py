@@ -1,0 +1,193 @@
+"""Protocols: schedules that scale, a rate that val chooses, and what the record says of it."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from baselines.framestack import FrameStackConfig
+from baselines.ldam import LDAM, LDAMConfig
+from meid.method import MEID
+from meid_bench.errors import SettingError
+from meid_bench.methods.contract import Subject
+from meid_bench.methods.method import AggregatorMethod, Batch, MethodConfig, Stage, in_epochs
+from meid_bench.methods.registry import find_method
+from meid_bench.results.board import load_board
+from meid_bench.results.record import RECORD, load_result, load_scores, read_curve
+from meid_bench.training.model import load_model
+from meid_bench.training.protocol import EQUAL_EPOCHS, GRID, equalised, scaled
+from meid_bench.training.request import Request, plan, resolve
+from meid_bench.training.run import run
+from tests.methods.test_contract import METHODS
+from tests.toy import write_toy
+
+CPU = torch.device("cpu")
+REQUEST = Request("meid", dataset="toy", aggregator="nonlinear", settings={"batch": "16"})
+
+
+@pytest.fixture(scope="module")
+def toy_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("protocol")
+    write_toy(root)
+    return root
+
+
+def test_milestones_and_ldams_epoch_scale_along() -> None:
+    tenth = scaled(LDAMConfig(), 0.1)
+    assert (tenth.epochs, tenth.milestones, tenth.reweight_epoch) == (10, (3, 6), 5)
+    assert tenth.lr == LDAMConfig().lr
+    assert scaled(FrameStackConfig(), 0.1).warm_epoch == 0  # 0 is no length
+
+
+def test_a_very_short_schedule_stays_one() -> None:
+    shortest = scaled(LDAMConfig(), 0.001)
+    assert (shortest.epochs, shortest.milestones, shortest.reweight_epoch) == (1, (1,), 1)
+
+
+@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("epochs", [EQUAL_EPOCHS, 10])
+def test_every_method_gets_the_same_epochs_and_the_same_rates(name: str, epochs: int) -> None:
+    kind = find_method(name)
+    config = equalised(kind, kind.Config(), epochs)
+    stages = Subject(kind, "nonlinear").build(**vars(config)).stages()
+    assert sum(stage.epochs for stage in stages) == epochs
+    assert {stage.lr for stage in stages} == {GRID[0]}
+    assert {stage.milestones for stage in stages} == {
+        tuple(round(share * epochs / len(stages)) for share in (0.3, 0.6))
+    }
+
+
+@dataclass(frozen=True)
+class StubbornConfig(MethodConfig):
+    fixed: bool = True
+    more: int = in_epochs(7)
+
+
+class Stubborn(AggregatorMethod):
+    """Its stages do not follow its settings."""
+
+    Config = StubbornConfig
+
+    def loss(self, batch: Batch, stage: Stage, epoch: int) -> torch.Tensor:
+        return self(batch.features).square().mean()
+
+    def stages(self) -> tuple[Stage, ...]:
+        epochs = 30 if self.config.fixed else self.config.epochs
+        return (Stage("train", epochs, 0.05),)
+
+
+@pytest.mark.parametrize(
+    ("fixed", "sentence"),
+    [(True, r"stages of Stubborn have \[30\]; .*in_epochs"), (False, r"have \[0.05\].*_rate\(\)")],
+)
+def test_a_method_that_cannot_be_equal_is_told_why(fixed: bool, sentence: str) -> None:
+    with pytest.raises(SettingError, match=sentence):
+        equalised(Stubborn, StubbornConfig(fixed=fixed), EQUAL_EPOCHS)
+
+
+def test_quick_shortens_what_is_not_asked_for() -> None:
+    settings, _ = resolve(LDAM, "nonlinear", None, {}, quick=True)
+    assert settings["epochs"] == 10 and settings["reweight_epoch"] == 5
+    settings, _ = resolve(LDAM, "nonlinear", None, {"epochs": "40"}, quick=True)
+    assert settings["epochs"] == 40 and settings["milestones"] == [3, 6]
+    settings, _ = resolve(MEID, "nonlinear", "videolt", {}, "equal", quick=True)
+    assert settings["epochs"] == 5 and settings["mask_other_positives"] is True
+
+
+@pytest.mark.parametrize("name", ["lr", "lr2", "epochs", "milestones"])
+def test_equal_refuses_what_it_chooses(name: str) -> None:
+    with pytest.raises(SettingError, match=f"Setting {name} is chosen by protocol equal"):
+        resolve(MEID, "nonlinear", None, {name: "3"}, "equal")
+
+
+def test_an_unknown_protocol_is_refused(toy_root: Path) -> None:
+    with pytest.raises(SettingError, match="There is no protocol 'equel'; did you mean 'equal'"):
+        plan(replace(REQUEST, protocol="equel"), toy_root)  # type: ignore[arg-type]
+
+
+def test_a_quick_run_says_so_and_stays_off_the_board(toy_root: Path) -> None:
+    planned = plan(replace(REQUEST, method="ldam", quick=True), toy_root)
+    result = run(planned, CPU)
+    assert result.quick and result.epochs == 10
+    assert planned.folder != plan(replace(REQUEST, method="ldam"), toy_root).folder
+    board = load_board("toy", toy_root)
+    assert all(not record.quick for row in board.rows for record in row.runs.values())
+    assert any("quick" in sentence for sentence in board.left_out)
+
+
+@pytest.fixture(scope="module")
+def equal(toy_root: Path) -> tuple[Any, Any]:
+    planned = plan(replace(REQUEST, protocol="equal", quick=True), toy_root)
+    return planned, run(planned, CPU)
+
+
+def test_equal_records_every_trial_and_reports_the_best_on_val(equal: tuple[Any, Any]) -> None:
+    planned, result = equal
+    assert tuple(trial.lr for trial in result.trials) == GRID
+    best = max(result.trials, key=lambda trial: trial.val_map)
+    assert result.val.overall == best.val_map
+    assert len({trial.val_map for trial in result.trials}) > 1
+    assert result.protocol == "equal"
+    assert result.settings["lr"] == result.settings["lr2"] == list(GRID)
+    assert read_curve(planned.folder)[0].lr == best.lr
+
+
+def test_equal_leaves_one_whole_run(equal: tuple[Any, Any], toy_root: Path) -> None:
+    planned, result = equal
+    assert load_result(planned.folder) == result
+    assert [path.name for path in planned.folder.iterdir() if path.is_dir()] == []
+    _, method = load_model(planned.folder, CPU)
+    features = torch.from_numpy(planned.store.read(planned.benchmark.ids("test"))).float()
+    with torch.no_grad():
+        scores = method(features).sigmoid()
+    torch.testing.assert_close(scores, torch.from_numpy(load_scores(planned.folder)[1]))
+    again = plan(planned.request, toy_root)
+    assert again.finished and run(again, CPU) == result
+
+
+def test_finished_trials_are_not_run_again(toy_root: Path) -> None:
+    planned = plan(replace(REQUEST, method="plain", protocol="equal", quick=True), toy_root)
+    first = planned.trial(GRID[0])
+    run(first, CPU)
+    before = (first.folder / RECORD).stat().st_mtime_ns
+    seen = []
+
+    def log(point: Any) -> None:
+        seen.append(point.lr)
+        if len(seen) == 1:
+            assert (first.folder / RECORD).stat().st_mtime_ns == before
+
+    result = run(planned, CPU, log)
+    assert seen[0] == GRID[1]  # the first rate was there
+    assert len(result.trials) == 3
+
+
+def test_the_board_keeps_the_protocols_apart(tmp_path: Path) -> None:
+    write_toy(tmp_path)
+    short = {"epochs": "2", "milestones": "1", "batch": "16"}
+    run(plan(replace(REQUEST, method="plain", settings=short), tmp_path), CPU)
+    planned = plan(replace(REQUEST, method="plain", protocol="equal", quick=True), tmp_path)
+    result = run(planned, CPU)
+    (planned.folder / RECORD).write_text(
+        (planned.folder / RECORD).read_text().replace('"quick": true', '"quick": false')
+    )
+    assert result.quick
+    sections = load_board("toy", tmp_path).sections
+    assert sorted(section.protocol or "" for section in sections) == ["equal", "paper"]
+    assert [len(section.rows) for section in sections] == [1, 1]
+
+
+def test_seeds_of_protocol_equal_are_one_row_whatever_rate_each_chose(tmp_path: Path) -> None:
+    write_toy(tmp_path)
+    records = []
+    for seed in (0, 1):
+        request = replace(REQUEST, method="plain", protocol="equal", quick=True, seed=seed)
+        planned = plan(request, tmp_path)
+        records.append(run(planned, CPU))
+        path = planned.folder / RECORD
+        path.write_text(path.read_text().replace('"quick": true', '"quick": false'))
+    assert records[0].settings == records[1].settings
+    (row,) = load_board("toy", tmp_path).rows
+    assert row.seeds == (0, 1)
