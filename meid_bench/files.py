@@ -21,11 +21,6 @@ def packaged_splits() -> Path:
     return installed if installed.is_dir() else here.parent / "splits"
 
 
-def package_file(name: str) -> Path:
-    """A data file that is packaged beside the modules."""
-    return Path(__file__).resolve().parent / name
-
-
 def benchmark_dir(root: Path, benchmark: str) -> Path:
     """What `build` wrote of one benchmark: benchmark.json and manifest.json."""
     return root / "benchmarks" / benchmark

@@ -11,17 +11,24 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("meid_bench", "baselines", "meid")
 
-# What stands on top of the toolkit; nothing that is below may reach up to it.
-TOP = {"build", "extract", "run", "leaderboard", "report", "demo"}
-BELOW = {
-    *("errors", "paths", "benchmark", "charades", "longtail", "download", "video"),
-    *("encoder", "features", "data", "sampling", "method", "aggregators", "losses", "plugins"),
-    *("config", "train", "metrics", "results"),
+# The rooms, and what each may import beside itself. The ground floor is the files of meid_bench/
+# itself, but for those that stand on top of all.
+GROUND = {"ground"}
+ROOMS: dict[str, set[str]] = {
+    "ground": set(),
+    "benchmark": GROUND,
+    "features": GROUND | {"benchmark"},
+    "methods": GROUND | {"benchmark"},
+    "results": GROUND | {"benchmark"},
 }
-# All of the toolkit that a method needs, and so all that a method may lean on.
-FOR_METHODS = {"method", "layers", "losses", "frame_draws", "sampling", "metrics", "errors"}
-PURE = {"metrics", "longtail", "losses", "frame_draws"}
-PURE |= {"board.bootstrap", "board.joint", "building.stratify"}
+ROOMS["training"] = set(ROOMS)
+ROOMS["inference"] = set(ROOMS)
+ROOMS["cli"] = set(ROOMS)
+TOP = {"__main__", "api", "demo"}
+# A method leans on the room that says what a method is, and on these.
+FOR_METHODS = {"meid_bench.results.metrics", "meid_bench.errors"}
+PURE = {"results.metrics", "results.bootstrap", "results.joint_intervals"}
+PURE |= {"benchmark.longtail", "benchmark.stratify", "methods.losses", "methods.frame_draws"}
 IMPURE = {"os", "io", "sys", "pathlib", "shutil", "tempfile", "json", "csv", "logging", "random"}
 IMPURE |= {"click", "h5py", "pandas", "requests", "tqdm"}
 HEAVY = {"torch", "torchvision", "h5py", "pandas", "av", "decord", "bokeh", "matplotlib", "sklearn"}
@@ -43,14 +50,10 @@ def _dotted(file: Path) -> str:
 
 
 @cache
-def imports(module: str, at_load: bool = False) -> frozenset[str]:
-    """What a module imports: the project's by module, others by package.
-
-    Anywhere in its file, or only what is imported when the module is (`at_load`).
-    """
+def imports(module: str) -> frozenset[str]:
+    """What a module imports, inside functions too: the project's by module, others by package."""
     found = set()
-    tree = ast.parse(modules()[module].read_text(encoding="utf-8"))
-    for node in tree.body if at_load else ast.walk(tree):
+    for node in ast.walk(ast.parse(modules()[module].read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -64,66 +67,63 @@ def imports(module: str, at_load: bool = False) -> frozenset[str]:
 
 
 @cache
-def reachable(module: str, at_load: bool = False) -> frozenset[str]:
+def reachable(module: str) -> frozenset[str]:
     """The project's modules that a module imports, directly or not."""
     found: set[str] = set()
     ahead = [module]
     while ahead:
-        new = {name for name in imports(ahead.pop(), at_load) if name in modules()} - found
+        new = {name for name in imports(ahead.pop()) if name in modules()} - found
         found |= new
         ahead += new
     return frozenset(found)
 
 
-def own(*names: str) -> set[str]:
-    """Modules of the toolkit by their names within it."""
-    return {f"meid_bench.{name}" for name in names}
+def room(module: str) -> str:
+    """The room of one of the toolkit's modules."""
+    parts = module.split(".")
+    if len(parts) < 2 or (len(parts) == 2 and parts[1] not in ROOMS):
+        return "cli" if parts[-1] in TOP else "ground"
+    return parts[1]
 
 
-def test_the_reader_sees_imports() -> None:
-    assert {"meid_bench.training.fit", "meid_bench.methods.method", "torch"} <= imports(
-        "meid_bench.training.run"
-    )
+TOOLKIT = sorted(module for module in modules() if module.startswith("meid_bench"))
+METHODS = sorted(module for module in modules() if not module.startswith("meid_bench"))
+
+
+def test_the_reader_sees_imports_inside_functions_too() -> None:
+    assert {"meid_bench.training.fit", "torch"} <= imports("meid_bench.training.run")
+    assert "meid_bench.training.run" in imports("meid_bench.cli.run")
     assert "meid_bench.errors" in reachable("meid_bench.cli.run")
 
 
-def test_every_named_module_is_there() -> None:
-    missing = own(*BELOW, *FOR_METHODS, *PURE, *TOP) - set(modules())
-    assert not missing
+def test_every_folder_is_a_room() -> None:
+    assert {room(module) for module in TOOLKIT} == set(ROOMS)
+
+
+@pytest.mark.parametrize("module", TOOLKIT)
+def test_a_room_imports_only_rooms_below_it(module: str) -> None:
+    allowed = ROOMS[room(module)] | {room(module)}
+    own = [name for name in imports(module) if name in modules() and name != "meid_bench"]
+    assert not [name for name in own if name not in TOOLKIT or room(name) not in allowed]
 
 
 @pytest.mark.parametrize("module", sorted(modules()))
-def test_no_module_imports_itself_in_a_ring(module: str) -> None:
-    assert module not in reachable(module, at_load=True)
+def test_no_circle_of_files(module: str) -> None:
+    assert module not in reachable(module)
 
 
-@pytest.mark.parametrize("module", sorted(m for m in modules() if m.startswith("meid_bench.")))
-def test_the_toolkit_reaches_methods_by_entry_points_only(module: str) -> None:
-    assert not [name for name in imports(module) if name.split(".")[0] in ("baselines", "meid")]
-
-
-@pytest.mark.parametrize("module", sorted(m for m in modules() if m != "meid_bench.__main__"))
-def test_nothing_but_the_command_line_imports_the_command_line(module: str) -> None:
-    if not module.startswith("meid_bench.cli"):
-        assert not [name for name in imports(module) if name.startswith("meid_bench.cli")]
-
-
-@pytest.mark.parametrize("name", sorted(BELOW))
-def test_nothing_reaches_up(name: str) -> None:
-    assert not reachable(f"meid_bench.{name}") & own(*TOP)
-
-
-@pytest.mark.parametrize("module", sorted(m for m in modules() if not m.startswith("meid_bench")))
+@pytest.mark.parametrize("module", METHODS)
 def test_methods_lean_on_the_extension_interface_alone(module: str) -> None:
     package = module.split(".", maxsplit=1)[0]
     for name in imports(module) & set(modules()):
-        assert name in own(*FOR_METHODS) or name.split(".")[0] == package, name
+        own = name.split(".")[0] == package
+        assert own or room(name) == "methods" or name in FOR_METHODS, name
 
 
 @pytest.mark.parametrize("name", sorted(PURE))
 def test_pure_modules_touch_no_files_and_no_terminal(name: str) -> None:
     direct = imports(f"meid_bench.{name}")
-    assert not direct & (IMPURE | own("paths", "download", "features", "results", "progress"))
+    assert not direct & (IMPURE | {"meid_bench.files", "meid_bench.progress"})
 
 
 def test_frame_indices_is_pure() -> None:

@@ -3,11 +3,11 @@
 import json
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
 from meid_bench.benchmark.longtail import Statistics
 from meid_bench.codec import decode
 from meid_bench.errors import unknown
-from meid_bench.files import package_file
 
 FILE = "published_results.json"
 # Tables of whole methods; one that prints accuracies too comes before one that does not.
@@ -118,6 +118,6 @@ def published_statistics(dataset: str) -> Statistics:
 
 @cache
 def _load() -> tuple[dict, tuple[PublishedRow, ...]]:  # type: ignore[type-arg]
-    data = json.loads(package_file(FILE).read_text(encoding="utf-8"))
+    data = json.loads(Path(__file__).with_name(FILE).read_text(encoding="utf-8"))
     rows = (row | {"source": data["sources"][row["source"]]} for row in data["rows"])
     return data, tuple(decode(PublishedRow, row) for row in rows)

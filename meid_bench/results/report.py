@@ -15,7 +15,7 @@ from markupsafe import Markup
 from meid_bench import __version__
 from meid_bench.benchmark.benchmark import FILE, Benchmark, load_benchmark
 from meid_bench.errors import DataError
-from meid_bench.files import benchmark_dir, home, package_file, runs_dir, write_text
+from meid_bench.files import benchmark_dir, home, runs_dir, write_text
 from meid_bench.results import report_plots
 from meid_bench.results.board import Board, make_board
 from meid_bench.results.board_text import published_numbers, where_published
@@ -219,7 +219,7 @@ def _with_runs(root: Path) -> list[str]:
 
 
 def _render(parts: Sequence[_Part], problems: Sequence[str]) -> str:
-    assets = package_file("report_assets")
+    assets = Path(__file__).with_name("report_assets")
     environment = Environment(
         loader=FileSystemLoader(assets), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,

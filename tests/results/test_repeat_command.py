@@ -28,7 +28,8 @@ def test_defaults_are_not_named():
 
 def test_changes_are_named_as_set_reads_them():
     _, settings = made()
-    record, _ = made(settings=settings | {"milestones": [3, 6], "lr": 0.01})
+    changes = {"milestones": [3, 6], "lr": 0.01}
+    record, _ = made(settings=settings | changes, changed=tuple(changes))
     line = repeat_command(record)
     assert "--set milestones=3,6" in line
     assert "--set lr=0.01" in line
@@ -40,7 +41,7 @@ def test_changes_are_named_as_set_reads_them():
 def test_lists_of_text_and_dictionaries_are_named_as_set_reads_them():
     odd = {"names": ["a,b", "c"], "weights": {"a": 0.5}, "maybe": None, "text": "null"}
     kinds = {"names": list[str], "weights": dict[str, float], "maybe": int | None, "text": str}
-    line = shlex.split(repeat_command(make_result(method="other:Method", settings=odd)))
+    line = shlex.split(repeat_command(make_result(settings=odd, changed=tuple(odd))))
     given = parse_assignments([text for text in line if "=" in text])
     assert {name: parse(name, given[name], kind) for name, kind in kinds.items()} == odd
 
@@ -62,8 +63,9 @@ def test_everything_else_that_a_run_was_asked_for():
 def test_a_foreign_method_is_not_imported_and_its_name_is_quoted(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "evil.py").write_text("raise SystemExit('imported')")
-    line = repeat_command(make_result(method="evil:X; rm -rf $HOME", settings={"a": None}))
-    assert shlex.split(line)[3] == "evil:X; rm -rf $HOME"
+    name = "evil:X; rm -rf $HOME"
+    line = repeat_command(make_result(method=name, settings={"a": None}, changed=("a",)))
+    assert shlex.split(line)[3] == name
     assert line.endswith("--set a=none")
 
 
