@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 from torch import Tensor
 
 from baselines.presets import AUTHORS
+from meid_bench.methods.batch_part import whole_batch
 from meid_bench.methods.losses import focal_loss, picked_mask, reduced, unmasked_classes
 from meid_bench.methods.method import AggregatorMethod, Batch, MethodConfig, Sampler, Stage
 
@@ -55,5 +56,5 @@ class CBS(AggregatorMethod):
         if self.config.mask_other_positives and batch.picked is not None:
             values = values * picked_mask(batch.labels, batch.picked)
         if self.config.reduction == "unmasked":
-            return values.mean() * unmasked_classes(batch.gather(batch.labels))
+            return values.mean() * unmasked_classes(whole_batch(batch, batch.labels))
         return reduced(values, self.config.reduction)

@@ -1,7 +1,7 @@
 """MEID as its authors' code has it: FrameStack in both stages, losses, draws and predictions."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -20,6 +20,7 @@ from meid.authors_network import (
 from meid.distillation import distillation_loss
 from meid.experts import complementary_weights
 from meid.two_experts import TwoExperts, TwoExpertsConfig
+from meid_bench.methods.batch_part import whole_batch
 from meid_bench.methods.frame_draws import pairs, stack_frames, with_replacement
 from meid_bench.methods.losses import focal_loss, unmasked_classes
 from meid_bench.methods.method import (
@@ -174,7 +175,7 @@ class MEIDAuthors(TwoExperts):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Frames, motion and labels with the first videos of the batch stacked in pairs."""
         together = torch.cat([frames, motion], dim=1)
-        both = Batch(together, batch.labels, batch.picked, batch.generator, batch.total)
+        both = replace(batch, features=together)
         partner, share = pairs(both, self.running_ap, self.config.ratio, "classes")
         of_frames, of_motion = partner.features.chunk(2, dim=1)
         labels = torch.lerp(batch.labels, partner.labels, share.unsqueeze(1))
@@ -196,7 +197,7 @@ class MEIDAuthors(TwoExperts):
 
     def _factor(self, batch: Batch) -> Tensor | float:
         """What is left of the mask on a drawn video's other positives."""
-        return unmasked_classes(batch.gather(batch.labels)) if self.both else 1.0
+        return unmasked_classes(whole_batch(batch, batch.labels)) if self.both else 1.0
 
     def distance(self, head: Tensor, tail: Tensor) -> Tensor:
         """Eq. 7 as printed; the necks' embeddings have length 1."""

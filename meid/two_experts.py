@@ -8,6 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from meid_bench.methods.batch_part import whole_batch
 from meid_bench.methods.method import (
     Alarm,
     Batch,
@@ -119,7 +120,7 @@ class TwoExperts(Method):
             return logits.new_zeros(())
         necks = self.second_necks if self.both else self.first_necks
         assert necks is not None
-        head, tail = (batch.gather(embedding) for embedding in necks(logits))
+        head, tail = (whole_batch(batch, embedding) for embedding in necks(logits))
         return weight * self.distance(head, tail)
 
     def diagnostics(self, batch: Batch, stage: Stage) -> dict[str, float]:

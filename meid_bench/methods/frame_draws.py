@@ -5,6 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from meid_bench.methods.batch_part import places, size_of_whole
 from meid_bench.methods.method import Batch
 
 MeanOver = Literal["positives", "classes"]
@@ -40,10 +41,10 @@ def pairs(batch: Batch, ap: Tensor, ratio: float, over: MeanOver) -> tuple[Batch
 
     Reference: VideoLT's FrameStack (ops/Augment.py at 1732d5c).
     """
-    stacked = int(ratio * batch.whole)
+    stacked = int(ratio * size_of_whole(batch))
     partner = batch.shuffled(stacked)
     share = partner_share(mean_ap(batch.labels, ap, over), mean_ap(partner.labels, ap, over))
-    return partner, share * (batch.places() < stacked)
+    return partner, share * (places(batch) < stacked)
 
 
 def mean_ap(labels: Tensor, ap: Tensor, over: MeanOver) -> Tensor:

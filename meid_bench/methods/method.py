@@ -11,7 +11,6 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from meid_bench.distributed import gathered, own, shares
 from meid_bench.errors import SettingError
 
 # (width_in, width_out) -> a module from (B, T, width_in) to (B, width_out)
@@ -64,65 +63,45 @@ class Stage:
 class Batch:
     """Some videos' features and labels, and the randomness that a loss may use.
 
-    Under several ranks each holds a part of the batch. A loss is then the mean over this part's
-    videos; what it asks of the whole batch goes through `shuffled`, `uniform` and `gather`, which
-    give what one process with the whole batch would see.
-
     Attributes:
         features: (B, T, D) float.
         labels: (B, C) float of 0 and 1.
         picked: (B,) int64, the class that a balancing sampler drew, or None.
-        generator: Random numbers on the features' device, from the run's seed; the same on every
-            rank, so that numbers for a whole batch are drawn from it directly.
-        total: Videos of the whole batch where other ranks hold the rest; None where this is all.
+        generator: Random numbers on the features' device, from the run's seed.
     """
 
     features: Tensor
     labels: Tensor
     picked: Tensor | None
     generator: torch.Generator
-    total: int | None = None
 
     def __len__(self) -> int:
         """B, the number of videos."""
         return len(self.features)
 
-    @property
-    def whole(self) -> int:
-        """Videos of the whole batch, over all ranks."""
-        return len(self) if self.total is None else self.total
-
     def shuffled(self, count: int | None = None) -> "Batch":
         """Videos in a random order: the partners of those that mix videos.
 
         Args:
-            count: Shuffle the first so many of the whole batch among themselves, and leave each
-                of the others its own partner; None shuffles all.
+            count: Shuffle the first so many among themselves, and leave each of the others its
+                own partner; None shuffles all.
         """
-        device = self.features.device
-        order = torch.arange(self.whole, device=device)
-        first = self.whole if count is None else count
-        order[:first] = torch.randperm(first, generator=self.generator, device=device)
-        order = self._own(order)
-        picked = None if self.picked is None else self.gather(self.picked)[order]
-        features, labels = self.gather(self.features)[order], self.gather(self.labels)[order]
-        return Batch(features, labels, picked, self.generator, self.total)
-
-    def places(self) -> Tensor:
-        """Where this part's videos stand in the whole batch, (B,) int64."""
-        return self._own(torch.arange(self.whole, device=self.features.device))
+        order = random_order(len(self), count, self.generator)
+        picked = None if self.picked is None else self.picked[order]
+        return Batch(self.features[order], self.labels[order], picked, self.generator)
 
     def uniform(self, *shape: int) -> Tensor:
-        """Random numbers in [0, 1), (B, *shape): those of this batch's videos."""
+        """Random numbers in [0, 1), (B, *shape)."""
         device = self.features.device
-        return self._own(torch.rand(self.whole, *shape, generator=self.generator, device=device))
+        return torch.rand(len(self), *shape, generator=self.generator, device=device)
 
-    def gather(self, values: Tensor) -> Tensor:
-        """All videos' rows of `values`, with gradient: for statistics over the whole batch."""
-        return values if self.total is None else gathered(values, shares(self.total))
 
-    def _own(self, values: Tensor) -> Tensor:
-        return values if self.total is None else values[own(self.total)]
+def random_order(videos: int, count: int | None, generator: torch.Generator) -> Tensor:
+    """0 to videos - 1, (videos,) int64, the first `count` of them (None: all) in a random order."""
+    order = torch.arange(videos, device=generator.device)
+    first = videos if count is None else count
+    order[:first] = torch.randperm(first, generator=generator, device=generator.device)
+    return order
 
 
 IN_EPOCHS, LEARNING_RATE = "in_epochs", "learning_rate"  # keys of a setting's metadata

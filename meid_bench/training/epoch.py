@@ -9,6 +9,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from meid_bench import distributed as ranks
 from meid_bench.errors import MethodError
+from meid_bench.methods.batch_part import BatchPart, size_of_whole
 from meid_bench.methods.method import Batch, Method, Stage
 from meid_bench.methods.samplers import Draws, batches
 from meid_bench.methods.trainable import select_trainable, training_mode
@@ -52,7 +53,7 @@ class Stepper:
     def step(self, batch: Batch, epoch: int) -> Tensor:
         """One step; returns this rank's share of the whole batch's loss, on the device."""
         # Ranks' parts differ in size; summed over ranks this is the mean over all videos.
-        loss: Tensor = self._loss(batch, self.stage, epoch) * (len(batch) / batch.whole)
+        loss: Tensor = self._loss(batch, self.stage, epoch) * (len(batch) / size_of_whole(batch))
         # A rank without a video takes part in the sums; its own mean is 0 / 0.
         share = loss.detach() if len(batch) else loss.new_zeros(())
         self.optimiser.zero_grad(set_to_none=True)
@@ -157,7 +158,9 @@ def epoch_batches(
     values = train.batches(draws.index, parts)
     for step, part, (features, labels) in zip(steps, parts, values, strict=True):
         chosen = None if picked is None else picked[part]
-        batch = Batch(features, labels, chosen, generator, _whole(step))
+        batch = Batch(features, labels, chosen, generator)
+        if ranks.size() > 1:
+            batch = BatchPart(features, labels, chosen, generator, step.stop - step.start)
         batch.features = draw_frames(batch, frames)
         yield batch
 
@@ -169,10 +172,6 @@ def _own_part(step: slice) -> slice:
 
 def _share_sizes(step: slice) -> list[int]:
     return ranks.shares(step.stop - step.start)
-
-
-def _whole(step: slice) -> int | None:
-    return step.stop - step.start if ranks.size() > 1 else None
 
 
 @torch.no_grad()

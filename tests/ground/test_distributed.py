@@ -15,6 +15,7 @@ from torch import nn
 
 from meid_bench.distributed import Ranks, find_ranks, gathered, joined, share, shares, summed
 from meid_bench.errors import MethodError, SettingError
+from meid_bench.methods.batch_part import BatchPart
 from meid_bench.methods.method import Batch
 from meid_bench.methods.registry import registered
 from meid_bench.methods.runner_config import RunnerConfig
@@ -86,7 +87,7 @@ def pieces(rank: int, size: int) -> list[float]:
     assert total.grad is not None
     generator = torch.Generator().manual_seed(0)
     features = torch.arange(5.0).view(5, 1, 1)[share(5, rank, size)]
-    batch = Batch(features, features.view(-1, 1), None, generator, total=5)
+    batch = BatchPart(features, features.view(-1, 1), None, generator, total=5)
     partner = batch.shuffled()
     chance = batch.uniform()
     return [

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from baselines.framestack import FrameStack, FrameStackConfig
 from meid_bench.methods.aggregators import NonlinearConfig, aggregator_maker
+from meid_bench.methods.batch_part import places
 from meid_bench.methods.frame_draws import mean_ap, partner_share, stack_frames
 from meid_bench.methods.method import Batch, Stage
 from tests.toy import FRAMES, TASK, toy_examples
@@ -85,7 +86,7 @@ def test_the_ratio_of_a_batch_is_stacked(size: int, ratio: float) -> None:
     partners = some.shuffled(stacked).features.flatten().tolist()
     assert sorted(partners[:stacked]) == list(range(stacked))
     assert partners[stacked:] == list(range(stacked, size))
-    assert some.places().tolist() == list(range(size))
+    assert places(some).tolist() == list(range(size))
 
 
 def test_nothing_is_stacked_before_there_is_an_ap() -> None:
