@@ -8,15 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from baselines.presets import AUTHORS
-from meid_bench.methods.method import (
-    AggregatorMethod,
-    Batch,
-    MakeAggregator,
-    MethodConfig,
-    Stage,
-    Task,
-    require,
-)
+from meid_bench.methods.layers import MakeAggregator
+from meid_bench.methods.method import AggregatorMethod, Batch, MethodConfig, Stage, Task, require
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,11 @@ from torch import Tensor
 
 from baselines.presets import AUTHORS
 from meid_bench.methods.frame_draws import MeanOver, pairs, stack_frames
+from meid_bench.methods.layers import MakeAggregator
 from meid_bench.methods.losses import focal_loss
 from meid_bench.methods.method import (
     AggregatorMethod,
     Batch,
-    MakeAggregator,
     MethodConfig,
     Stage,
     Task,

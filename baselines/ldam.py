@@ -9,11 +9,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from baselines.presets import AUTHORS
+from meid_bench.methods.layers import MakeAggregator
 from meid_bench.methods.losses import effective_number_weights
 from meid_bench.methods.method import (
     AggregatorMethod,
     Batch,
-    MakeAggregator,
     MethodConfig,
     Stage,
     Task,

@@ -22,10 +22,10 @@ from meid.experts import complementary_weights
 from meid.two_experts import TwoExperts, TwoExpertsConfig
 from meid_bench.methods.batch_part import whole_batch
 from meid_bench.methods.frame_draws import pairs, stack_frames, with_replacement
+from meid_bench.methods.layers import MakeAggregator
 from meid_bench.methods.losses import focal_loss, unmasked_classes
 from meid_bench.methods.method import (
     Batch,
-    MakeAggregator,
     MethodConfig,
     Stage,
     Task,

@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from meid.experts import FrameAttention, complementary_weights
-from meid_bench.methods.layers import per_frame, require_frames
-from meid_bench.methods.method import MakeAggregator, require
+from meid_bench.methods.layers import MakeAggregator, per_frame, require_frames
+from meid_bench.methods.method import require
 
 Attention = Literal["time", "frame", "none"]
 Fusion = Literal["frames", "features"]

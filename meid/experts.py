@@ -6,8 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from meid_bench.methods.layers import per_frame
-from meid_bench.methods.method import MakeAggregator
+from meid_bench.methods.layers import Aggregator, MakeAggregator, per_frame
 
 AttentionKind = Literal["scaled_softmax", "sigmoid", "softmax", "none"]
 Norm = Literal["layer", "batch", "none"]
@@ -100,27 +99,39 @@ class FirstExpert(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """(B, T, D) -> logits (B, C) and attention weights A (B, T)."""
+        frames, weights = self.weighted(x)
+        return self.aggregator(frames), weights
+
+    def weighted(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, T, D) -> what is aggregated, (B, T, D), and attention weights A (B, T)."""
         weights = self.attention(x)
         column = weights.unsqueeze(-1).to(x.dtype)
         if self.attention_on == "embedding":
-            frames = self.embedding(x) * column
-        else:
-            frames = self.embedding(x * column)
-        return self.aggregator(frames), weights
+            return self.embedding(x) * column, weights
+        return self.embedding(x * column), weights
 
 
-class FirstExpertNetwork(FirstExpert):
+class FirstExpertNetwork(Aggregator):
     """The first expert as a mere map from frames to logits: other methods' losses on it."""
 
-    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
-        """(B, T, D) -> (B, C)."""
-        return super().forward(x)[0]
+    def __init__(self, width_in: int, width_out: int, make_aggregator: MakeAggregator) -> None:
+        super().__init__()
+        self.expert = FirstExpert(width_in, width_out, make_aggregator)
+
+    @property
+    def output(self) -> nn.Module:  # type: ignore[override]  # one module, registered once
+        """The aggregator's last layer."""
+        return self.expert.aggregator.output
+
+    def embed(self, x: Tensor) -> Tensor:
+        """(B, T, D) -> (B, hidden)."""
+        return self.expert.aggregator.embed(self.expert.weighted(x)[0])
 
 
 def first_expert_network(make_aggregator: MakeAggregator) -> MakeAggregator:
     """Put the first expert's embedding and attention before every aggregator: `--network e1`."""
 
-    def make(width_in: int, width_out: int) -> nn.Module:
+    def make(width_in: int, width_out: int) -> Aggregator:
         return FirstExpertNetwork(width_in, width_out, make_aggregator)
 
     return make

@@ -11,8 +11,9 @@ from torch import Tensor
 from meid.distillation import Distance, NeckKind, Necks, VarianceOver, distillation_loss
 from meid.experts import AppliesTo, AttentionKind, FirstExpert, Norm, SecondExpert, Selection
 from meid.two_experts import TwoExperts, TwoExpertsConfig
+from meid_bench.methods.layers import MakeAggregator
 from meid_bench.methods.losses import focal_loss, picked_mask, reduced
-from meid_bench.methods.method import Batch, MakeAggregator, MethodConfig, Sampler, Task, require
+from meid_bench.methods.method import Batch, MethodConfig, Sampler, Task, require
 
 
 @dataclass(frozen=True)

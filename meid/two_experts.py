@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from meid_bench.methods.batch_part import whole_batch
+from meid_bench.methods.layers import MakeAggregator
 from meid_bench.methods.method import (
     Alarm,
     Batch,
-    MakeAggregator,
     Method,
     MethodConfig,
     Sampler,

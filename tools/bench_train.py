@@ -45,7 +45,8 @@ from meid_bench.features.shard import VideoFeatures
 from meid_bench.features.store import FeatureStore
 from meid_bench.features.write_store import write_store
 from meid_bench.methods.aggregators import aggregator_maker, find_aggregator
-from meid_bench.methods.method import MakeAggregator, Method, Stage, Task
+from meid_bench.methods.layers import MakeAggregator
+from meid_bench.methods.method import Method, Stage, Task
 from meid_bench.methods.presets import preset_settings
 from meid_bench.methods.registry import find_method
 from meid_bench.methods.samplers import EpochSampler, batches

@@ -9,8 +9,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from meid_bench.errors import unknown
-from meid_bench.methods.layers import AggregatorConfig, Logits, per_frame
-from meid_bench.methods.method import MakeAggregator, require
+from meid_bench.methods.layers import (
+    Aggregator,
+    AggregatorConfig,
+    Logits,
+    MakeAggregator,
+    per_frame,
+)
+from meid_bench.methods.method import require
 from meid_bench.methods.nextvlad import MEIDNeXtVLAD, NeXtVLAD, NeXtVLADConfig
 
 # Of an aggregator's settings among those of a run: "aggregator.clusters".
@@ -40,7 +46,7 @@ class NonlinearConfig(AggregatorConfig):
         return {"dropout": "there is no hidden layer (hidden_layer=false)"}
 
 
-class Nonlinear(nn.Module):
+class Nonlinear(Aggregator):
     """Two linear layers on each frame, averaged over frames.
 
     Parameters: D^2 + D + D O + O for width_in D and width_out O; the first two with `hidden_layer`
@@ -63,12 +69,11 @@ class Nonlinear(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
         self.output = Logits(width_in, width_out)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, T, width_in) -> (B, width_out)."""
+    def embed(self, x: Tensor) -> Tensor:
+        """(B, T, width_in) -> (B, hidden)."""
         if self.hidden is not None:
             x = self.dropout(F.relu(self.hidden(x)))
-        output: Tensor = self.output(x.mean(1))
-        return output
+        return x.mean(1)
 
 
 @dataclass(frozen=True)
@@ -84,7 +89,7 @@ class NetVLADConfig(AggregatorConfig):
         require(self.hidden >= 1, "hidden", self.hidden, "at least 1")
 
 
-class NetVLAD(nn.Module):
+class NetVLAD(Aggregator):
     """NetVLAD as VideoLT has it: a sigmoid gate per cluster and feature instead of a centre.
 
     Parameters: 2 D + D K + 2 K + K D + K D H + 2 H + H O + O for width_in D, K clusters,
@@ -112,14 +117,13 @@ class NetVLAD(nn.Module):
         self.hidden_norm = nn.BatchNorm1d(config.hidden)
         self.output = Logits(config.hidden, width_out)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, T, width_in) -> (B, width_out)."""
+    def embed(self, x: Tensor) -> Tensor:
+        """(B, T, width_in) -> (B, hidden)."""
         x = per_frame(self.input_norm, x)
         assignment = per_frame(self.assign_norm, self.assign(x)).softmax(-1)
         vlad = assignment.transpose(1, 2) @ x * self.gate.sigmoid()
         vlad = F.normalize(F.normalize(vlad, dim=2).flatten(1), dim=1)
-        output: Tensor = self.output(F.relu6(self.hidden_norm(self.hidden(vlad))))
-        return output
+        return F.relu6(self.hidden_norm(self.hidden(vlad)))
 
 
 AGGREGATORS: Mapping[str, Any] = {
@@ -150,10 +154,10 @@ def aggregator_maker(name: str, config: AggregatorConfig, frames: int) -> MakeAg
     """
     kind = find_aggregator(name)
 
-    def make(width_in: int, width_out: int) -> nn.Module:
+    def make(width_in: int, width_out: int) -> Aggregator:
         if isinstance(config, NeXtVLADConfig) and config.form == "meid":
             return MEIDNeXtVLAD(width_in, width_out, config, frames)
-        module: nn.Module = kind(width_in, width_out, config)
-        return module
+        aggregator: Aggregator = kind(width_in, width_out, config)
+        return aggregator
 
     return make

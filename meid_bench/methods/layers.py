@@ -1,6 +1,6 @@
 """Layers: what aggregators and the methods' networks have in common."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -30,6 +30,29 @@ class Logits(nn.Linear):
         """(B, width_in) -> (B, width_out) float32."""
         with torch.autocast(x.device.type, enabled=False):
             return super().forward(x.float())
+
+
+class Aggregator(nn.Module):
+    """From frame features (B, T, width_in) to logits (B, width_out).
+
+    Attributes:
+        output: The last layer, which a method may train or replace by itself.
+    """
+
+    output: nn.Module
+
+    def embed(self, x: Tensor) -> Tensor:
+        """(B, T, width_in) -> (B, hidden), what the last layer reads."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, width_in) -> (B, width_out)."""
+        logits: Tensor = self.output(self.embed(x))
+        return logits
+
+
+# (width_in, width_out) -> the aggregator that the user chose
+MakeAggregator = Callable[[int, int], Aggregator]
 
 
 def require_frames(x: Tensor, frames: int, name: str) -> None:

@@ -4,7 +4,7 @@ The runner owns everything else (optimiser, schedule, batches, devices, precisio
 model selection), so that two rows of the board differ only by the method.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
@@ -12,9 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from meid_bench.errors import SettingError
+from meid_bench.methods.layers import MakeAggregator
 
-# (width_in, width_out) -> a module from (B, T, width_in) to (B, width_out)
-MakeAggregator = Callable[[int, int], nn.Module]
 Sampler = Literal["uniform", "class_balanced", "square_root"]
 
 

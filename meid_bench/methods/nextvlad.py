@@ -9,7 +9,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from meid_bench.methods.layers import AggregatorConfig, Logits, per_frame, require_frames
+from meid_bench.methods.layers import (
+    Aggregator,
+    AggregatorConfig,
+    Logits,
+    per_frame,
+    require_frames,
+)
 from meid_bench.methods.method import require
 
 
@@ -56,7 +62,7 @@ class NeXtVLADConfig(AggregatorConfig):
         return self.form == "meid"
 
 
-class NeXtVLAD(nn.Module):
+class NeXtVLAD(Aggregator):
     """NeXtVLAD: expanded features in groups, each softly assigned to clusters, gated context.
 
     Parameters: D E + E (expansion) + E G + G (attention) + E G K + 2 G K (assignment) + W K
@@ -97,8 +103,8 @@ class NeXtVLAD(nn.Module):
         self.excite = nn.Linear(squeezed, config.hidden, bias=False)
         self.output = Logits(config.hidden, width_out)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, T, width_in) -> (B, width_out)."""
+    def embed(self, x: Tensor) -> Tensor:
+        """(B, T, width_in) -> (B, hidden)."""
         batch, frames, _ = x.shape
         x = self.expand(x)
         attention = self.attend(x).sigmoid().view(batch, frames * self.groups, 1)
@@ -111,11 +117,11 @@ class NeXtVLAD(nn.Module):
         vlad = self.vlad_norm(F.normalize(vlad, dim=2).flatten(1))
         hidden = self.hidden_norm(self.hidden(self.dropout(vlad)))
         gate = self.excite(F.relu(self.squeeze_norm(self.squeeze(hidden)))).sigmoid()
-        output: Tensor = self.output(hidden * gate)
-        return output
+        gated: Tensor = hidden * gate
+        return gated
 
 
-class MEIDNeXtVLAD(nn.Module):
+class MEIDNeXtVLAD(Aggregator):
     """NeXtVLAD as MEID's authors' code has it, for videos of T frames.
 
     Parameters: 2 D (input) + D E + E (expansion) + E G + G (attention) + E G K + G K + 2 T
@@ -150,8 +156,8 @@ class MEIDNeXtVLAD(nn.Module):
         self.hidden_norm = nn.BatchNorm1d(config.hidden)
         self.output = Logits(config.hidden, width_out)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, T, width_in) -> (B, width_out)."""
+    def embed(self, x: Tensor) -> Tensor:
+        """(B, T, width_in) -> (B, hidden)."""
         require_frames(x, self.frames, 'NeXtVLAD in the form "meid"')
         videos = len(x)
         x = self.expand(x if self.input_norm is None else per_frame(self.input_norm, x))
@@ -162,5 +168,4 @@ class MEIDNeXtVLAD(nn.Module):
         vlad = vlad - assignment.sum(1, keepdim=True) * self.centres
         vlad = F.normalize(vlad, p=1, dim=1).reshape(videos, 1, -1)
         hidden = self.hidden_norm(self.hidden(self.vlad_norm(vlad).squeeze(1)))
-        output: Tensor = self.output(F.relu6(hidden))
-        return output
+        return F.relu6(hidden)

@@ -8,7 +8,8 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
 from meid_bench.errors import MethodError, SettingError, unknown
-from meid_bench.methods.method import MakeAggregator, Method
+from meid_bench.methods.layers import MakeAggregator
+from meid_bench.methods.method import Method
 
 GROUP = "meid_bench.methods"
 NETWORKS = "meid_bench.networks"

@@ -16,6 +16,7 @@ from meid_bench.methods.aggregators import (
     NonlinearConfig,
     aggregator_maker,
 )
+from meid_bench.methods.layers import Aggregator
 from meid_bench.methods.nextvlad import NeXtVLAD, NeXtVLADConfig
 from meid_bench.settings import changed
 
@@ -23,7 +24,7 @@ T, D, O = 9, 16, 5  # noqa: E741
 SMALL = {"netvlad": {"clusters": 4, "hidden": 12}, "nextvlad": {"clusters": 4, "hidden": 24}}
 
 
-def make(name: str, width_in: int = D, width_out: int = O, **settings: Any) -> nn.Module:
+def make(name: str, width_in: int = D, width_out: int = O, **settings: Any) -> Aggregator:
     torch.manual_seed(0)
     config = changed(AGGREGATORS[name].Config(), SMALL.get(name, {}) | settings)
     return aggregator_maker(name, config, T)(width_in, width_out)
@@ -156,3 +157,10 @@ def test_groups_must_divide_the_width() -> None:
 def test_an_unknown_aggregator_is_refused() -> None:
     with pytest.raises(SettingError, match="did you mean 'nextvlad'"):
         aggregator_maker("nextvald", NeXtVLADConfig(), T)
+
+
+@pytest.mark.parametrize("name", AGGREGATORS)
+def test_the_last_layer_is_linear_and_reads_what_embed_gives(name: str) -> None:
+    module, x = make(name).eval(), frames()
+    assert isinstance(module.output, nn.Linear)
+    torch.testing.assert_close(F.linear(module.embed(x), *module.output.parameters()), module(x))

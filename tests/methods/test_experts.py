@@ -14,6 +14,7 @@ from meid.experts import (
     first_expert_network,
     motion_features,
 )
+from meid_bench.methods.layers import Aggregator
 
 B, T, D, C = 3, 5, 4, 6
 
@@ -22,16 +23,15 @@ def frames(seed: int = 0) -> Tensor:
     return torch.randn(B, T, D, generator=torch.Generator().manual_seed(seed))
 
 
-class MeanLinear(nn.Module):
+class MeanLinear(Aggregator):
     """An aggregator that is eq. 4's Linear on the mean frame."""
 
     def __init__(self, width_in: int, width_out: int) -> None:
         super().__init__()
-        self.linear = nn.Linear(width_in, width_out)
+        self.output = nn.Linear(width_in, width_out)
 
-    def forward(self, x: Tensor) -> Tensor:
-        output: Tensor = self.linear(x.mean(1))
-        return output
+    def embed(self, x: Tensor) -> Tensor:
+        return x.mean(1)
 
 
 @pytest.fixture(autouse=True)
@@ -107,7 +107,7 @@ def test_equation_4_attention_weighs_frames_before_the_last_linear(on: str) -> N
             total += expert.embedding(x[:, t : t + 1])[:, 0] * weights[:, t : t + 1]
         else:
             total += expert.embedding(x[:, t : t + 1] * weights[:, t, None, None])[:, 0]
-    torch.testing.assert_close(logits, expert.aggregator.linear(total / T))
+    torch.testing.assert_close(logits, expert.aggregator.output(total / T))
 
 
 def test_equation_8_by_hand() -> None:
@@ -166,7 +166,7 @@ def test_equations_11_and_12_concatenate_along_features_and_project() -> None:
             chosen = expert.embedding(x[b, t].view(1, 1, D)).flatten() / (attention[b, t] + 0.3)
             moved = expert.motion_embedding(motion[b, t].view(1, 1, D)).flatten()
             fused[b, t] = linear(expert.fuse, torch.cat([chosen, moved]))
-    expected = torch.stack([linear(expert.aggregator.linear, fused[b].mean(0)) for b in range(B)])
+    expected = torch.stack([linear(expert.aggregator.output, fused[b].mean(0)) for b in range(B)])
     torch.testing.assert_close(expert(x, attention), expected)
 
 

@@ -15,7 +15,8 @@ from meid_bench.cli.main import cli
 from meid_bench.errors import DataError, MeidBenchError, MethodError, SettingError
 from meid_bench.files import benchmark_dir
 from meid_bench.methods.contract import check_method
-from meid_bench.methods.method import Batch, MakeAggregator, Method, MethodConfig, Stage, Task
+from meid_bench.methods.layers import MakeAggregator
+from meid_bench.methods.method import Batch, Method, MethodConfig, Stage, Task
 from meid_bench.results.metrics import evaluate_scores
 from meid_bench.results.record import CURVE, RECORD, Result, load_result, load_scores, read_curve
 from meid_bench.training.model import load_model
