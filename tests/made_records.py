@@ -1,5 +1,6 @@
 """Made records, scores and a small benchmark for the tests of everything that reads results."""
 
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ from meid_bench.benchmark.annotation import Annotation, Interval
 from meid_bench.benchmark.benchmark import Benchmark
 from meid_bench.benchmark.longtail import Bins
 from meid_bench.results.metrics import Metrics, evaluate_scores
-from meid_bench.results.record import Features, Result, StageResult
+from meid_bench.results.record import Features, Result, StageResult, Submission
 
 CLASSES = 6
 
@@ -78,13 +79,13 @@ def make_result(seed: int = 0, **changes: Any) -> Result:
         "test": metrics,
         "last_epoch_val": metrics,
         "last_epoch_test": metrics,
+        "evaluator": 1,
         "selected_on": "val",
         "epoch": 7,
         "stages": (StageResult("train", 10, 7, metrics.overall),),
         "epochs": 10,
         "parameters": 1234,
         "missing": {},
-        "source": "run",
         "quick": False,
         "trials": (),
         "warnings": (),
@@ -97,3 +98,10 @@ def make_result(seed: int = 0, **changes: Any) -> Result:
     }
     assert not set(changes) - set(values)
     return Result(**(values | changes))
+
+
+def make_submission(name: str = "theirs", **changes: Any) -> Submission:
+    """A submission's record; every key may be changed."""
+    run = make_result()
+    shared = {key.name: getattr(run, key.name) for key in fields(Submission)}
+    return Submission(**(shared | {"method": name} | changes))

@@ -178,8 +178,6 @@ def load_run(
     """
     folder = find_run(run, home() if root is None else root)
     record = load_result(folder)
-    if record.source == "submission":
-        raise DataError(f"{folder.name} is a submission: it has scores, but no model")
     model, method = load_model(folder, torch.device(device))
     manifest = load_manifest(folder)
     recipe = manifest["recipe"]

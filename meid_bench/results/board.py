@@ -9,8 +9,8 @@ from typing import Any
 
 from meid_bench.benchmark.benchmark import Benchmark, load_benchmark
 from meid_bench.files import home, runs_dir
-from meid_bench.results.metrics import NUMBERS, chance
-from meid_bench.results.record import Features, Result, read_records
+from meid_bench.results.metrics import EVALUATOR, NUMBERS, chance
+from meid_bench.results.record import Features, Record, Result, kind_of, read_records
 from meid_bench.results.rescore import rescore as recompute
 
 PROTOCOL_TITLES = {
@@ -42,39 +42,45 @@ class Row:
         marks: What a reader must know before comparing this row.
     """
 
-    runs: Mapping[Path, Result]
+    runs: Mapping[Path, Record]
     variant: Mapping[str, Any]
     scores: Mapping[str, Spread]
     marks: tuple[str, ...]
 
     @property
-    def first(self) -> Result:
+    def first(self) -> Record:
         """One record: all agree in everything but the seed and what came of it."""
         return next(iter(self.runs.values()))
 
     @property
+    def run(self) -> Result | None:
+        """The first record where it is a run's; None for a submission."""
+        return self.first if isinstance(self.first, Result) else None
+
+    @property
     def name(self) -> str:
         """What tells the row apart, for example "cbs/e1/gamma=2.0"."""
-        network = [self.first.network] if self.first.network not in (None, "own") else []
+        network = [] if self.run is None or self.run.network == "own" else [self.run.network]
         settings = [f"{key}={setting_text(value)}" for key, value in self.variant.items()]
         return "/".join([self.first.method, *network, *settings])
 
     @property
     def protocol(self) -> str | None:
         """As "paper", its own schedule, "changed" in some settings, or "equal"; if it has one."""
-        changed = self.first.protocol == "paper" and self.first.changed
-        return "changed" if changed else self.first.protocol
+        if self.run is None:
+            return None
+        changed = self.run.protocol == "paper" and self.run.changed
+        return "changed" if changed else self.run.protocol
 
     @property
     def features_fingerprint(self) -> str | None:
         """Of what the row was trained on; None for a submission."""
-        features = self.first.features
-        return features.fingerprint if features else None
+        return None if self.run is None else self.run.features.fingerprint
 
     @property
     def seeds(self) -> tuple[int, ...]:
         """The seeds; none for a submission."""
-        return tuple(r.seed for r in self.runs.values() if r.seed is not None)
+        return tuple(record.seed for record in self.runs.values() if isinstance(record, Result))
 
 
 @dataclass(frozen=True)
@@ -124,7 +130,7 @@ class Board:
 
 
 def make_board(
-    records: Mapping[Path, Result],
+    records: Mapping[Path, Record],
     benchmark: Benchmark,
     problems: Sequence[str] = (),
     quick: bool = False,
@@ -138,7 +144,7 @@ def make_board(
         quick: Show quick records alone, as what they are, in place of the board.
     """
     left_out = list(problems)
-    kept: dict[str, dict[Path, Result]] = {}
+    kept: dict[str, dict[Path, Record]] = {}
     others = 0
     for folder, record in _latest(records, left_out).items():
         if (record.benchmark, record.benchmark_fingerprint) != (
@@ -155,7 +161,7 @@ def make_board(
                 f"{folder}: it has AP of {len(record.test.per_class_ap)} classes; "
                 f"{benchmark.name} has {len(benchmark.classes)}; it is left out"
             )
-        elif record.quick != quick:
+        elif (isinstance(record, Result) and record.quick) != quick:
             others += 1
         else:
             kept.setdefault(_row_key(record), {})[folder] = record
@@ -195,29 +201,31 @@ def load_board(dataset: str, root: Path | None = None, rescore: bool = False) ->
     return replace(make_board(records, benchmark, problems), differing=tuple(differing))
 
 
-def _latest(records: Mapping[Path, Result], left_out: list[str]) -> dict[Path, Result]:
+def _latest(records: Mapping[Path, Record], left_out: list[str]) -> dict[Path, Record]:
     """Leave out a run that a later one of the same row and seed replaces: it counts once."""
     newest: dict[tuple[str, int | None], Path] = {}
     for folder, record in sorted(records.items(), key=lambda item: (item[1].date, item[0])):
-        key = (f"{record.benchmark_fingerprint}{record.quick}{_row_key(record)}", record.seed)
+        quick, seed = (record.quick, record.seed) if isinstance(record, Result) else (False, None)
+        key = (f"{record.benchmark_fingerprint}{quick}{_row_key(record)}", seed)
         if key in newest:
             left_out.append(f"{newest[key]}: {folder.name} repeats it, with the same seed, later")
         newest[key] = folder
     return {folder: records[folder] for folder in sorted(newest.values())}
 
 
-def _row_key(record: Result) -> str:
+def _row_key(record: Record) -> str:
     """Everything that runs of one row have in common, as one string."""
-    features = record.features and record.features.fingerprint
+    if not isinstance(record, Result):
+        return json.dumps([kind_of(record), record.method])
     missing = {split: sorted(ids) for split, ids in record.missing.items()}
-    parts = (record.source, record.method, record.aggregator, record.network, record.preset)
-    rest = (record.protocol, features, missing, record.settings, record.code)
+    parts = (record.method, record.aggregator, record.network, record.preset, record.protocol)
+    rest = (record.features.fingerprint, missing, record.settings, record.code)
     return json.dumps([parts, rest], sort_keys=True)
 
 
-def make_row(runs: Mapping[Path, Result]) -> Row:
+def make_row(runs: Mapping[Path, Record]) -> Row:
     """The row of runs that differ by nothing but the seed: run folder to record."""
-    ordered = dict(sorted(runs.items(), key=lambda item: (item[1].seed or 0, item[0])))
+    ordered = dict(sorted(runs.items(), key=lambda item: (getattr(item[1], "seed", 0), item[0])))
     records = list(ordered.values())
     scores: dict[str, Spread] = {}
     for name in NUMBERS:
@@ -225,8 +233,9 @@ def make_row(runs: Mapping[Path, Result]) -> Row:
     for view in records[0].test.views:
         values = [record.test.views.get(view, {}).get("overall") for record in records]
         _add(scores, f"{view} overall", values)
-    variant = {key: records[0].settings[key] for key in sorted(records[0].changed)}
-    return Row(ordered, variant, scores, _marks(records))
+    row = Row(ordered, {}, scores, _marks(records))
+    changed = {} if row.run is None else {k: row.run.settings[k] for k in sorted(row.run.changed)}
+    return replace(row, variant=changed)
 
 
 def _add(scores: dict[str, Spread], measure: str, values: Iterable[float | None]) -> None:
@@ -235,18 +244,21 @@ def _add(scores: dict[str, Spread], measure: str, values: Iterable[float | None]
         scores[measure] = Spread(fmean(known), stdev(known) if len(known) > 1 else None)
 
 
-def _marks(records: Sequence[Result]) -> tuple[str, ...]:
-    record = records[0]
-    features = record.features
-    missing = {split: len(ids) for split, ids in record.missing.items() if ids}
-    conditions = {
-        "quick": record.quick,
-        "submission": record.source == "submission",
-        "untrained encoder": features is not None and features.untrained,
-        "imported features": features is not None and features.imported,
-        "missing " + ", ".join(f"{n} {split}" for split, n in missing.items()): bool(missing),
+def _marks(records: Sequence[Record]) -> tuple[str, ...]:
+    conditions = {"submission": not isinstance(records[0], Result)}
+    if isinstance(records[0], Result):
+        run = records[0]
+        missing = ", ".join(f"{len(ids)} {split}" for split, ids in run.missing.items() if ids)
+        conditions |= {
+            "quick": run.quick,
+            "untrained encoder": run.features.untrained,
+            "imported features": run.features.imported,
+            f"missing {missing}": bool(missing),
+        }
+    conditions |= {
         "warnings": any(record.warnings for record in records),
         "several versions": len({(record.version, record.commit) for record in records}) > 1,
+        "another evaluator (--rescore)": any(record.evaluator != EVALUATOR for record in records),
     }
     return tuple(mark for mark, holds in conditions.items() if holds)
 
@@ -269,29 +281,29 @@ def _name_variants(rows: Sequence[Row]) -> list[Row]:
 
 def _telling(row: Row) -> dict[str, Any]:
     """Everything that may tell a row from those that a line of the board shows alike."""
-    return {**row.first.settings, "code": row.first.code and row.first.code[:8]}
+    return {} if row.run is None else {**row.run.settings, "code": row.run.code[:8]}
 
 
 def _kind(row: Row) -> tuple[str, ...]:
     """What a line of the board shows anyway; only rows that agree in it need telling apart."""
-    record = row.first
-    shown = (record.source, record.method, record.aggregator, record.network, record.preset)
-    rest = (record.protocol, row.features_fingerprint, dict(row.variant))
+    shown: tuple[Any, ...] = (kind_of(row.first), row.first.method)
+    if row.run is not None:
+        shown += (row.run.aggregator, row.run.network, row.run.preset, row.run.protocol)
+    rest = (row.features_fingerprint, dict(row.variant))
     return tuple(json.dumps(item, sort_keys=True) for item in (*shown, *rest))
 
 
 def _sections(rows: Iterable[Row]) -> tuple[Section, ...]:
     sections: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
-        features = row.first.features
-        key = (row.first.protocol or "", features.fingerprint if features else "")
+        key = (row.run.protocol if row.run else "", row.features_fingerprint or "")
         sections.setdefault(key, []).append(row)
     # Submissions, whose key is empty, come last.
     ordered = sorted(sections, key=lambda key: (not key[1], key))
     return tuple(
         Section(
-            features=sections[key][0].first.features,
-            protocol=sections[key][0].first.protocol,
+            features=run.features if (run := sections[key][0].run) else None,
+            protocol=run.protocol if run else None,
             rows=tuple(sorted(sections[key], key=lambda r: (-r.scores["overall"].mean, r.name))),
         )
         for key in ordered

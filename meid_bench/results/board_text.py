@@ -17,6 +17,7 @@ from meid_bench.results.fitted_table import WIDTH, fitted_table
 from meid_bench.results.joint_intervals import CONFIDENCE
 from meid_bench.results.metrics import NUMBERS, Metrics
 from meid_bench.results.published import PublishedRow, caution, published_results, table_title
+from meid_bench.results.record import kind_of
 
 PUBLISHED = "published"
 CHANCE = "chance"
@@ -177,7 +178,7 @@ def _names(section: Section) -> tuple[str, list[str]]:
     shared = []
     names = [row.name.split("/") for row in section.rows]
     for key in ("preset", "aggregator"):
-        values = [getattr(row.first, key) for row in section.rows]
+        values = [getattr(row.run, key, None) for row in section.rows]
         if len(set(values)) == 1:
             shared += [f", {key} {values[0]}"] if values[0] else []
             continue
@@ -208,8 +209,8 @@ def _beside(row: Row, board: Board) -> str:
 
 
 def _cells(row: Row, rank: int, board: Board) -> dict[str, str]:
-    record = row.first
-    names = {"aggregator": record.aggregator or "", "preset": record.preset or ""}
+    run = row.run
+    names = {"aggregator": run.aggregator if run else "", "preset": (run and run.preset) or ""}
     rest = {BESIDE: _beside(row, board), "seeds": str(len(row.seeds) or "")}
     rest["notes"] = "; ".join(row.marks)
     return {"rank": str(rank), "method": row.name} | names | _texts(row.scores) | rest
@@ -248,14 +249,14 @@ def _published(board: Board) -> tuple[PublishedRow, ...]:
 
 
 def _line(section: Section, rank: int, row: Row, board: Board) -> dict[str, Any]:
-    record, features = row.first, section.features
+    run, features = row.run, section.features
     line: dict[str, Any] = {
-        "kind": record.source,
+        "kind": kind_of(row.first),
         "rank": rank,
-        "method": record.method,
-        "network": record.network,
-        "aggregator": record.aggregator,
-        "preset": record.preset,
+        "method": row.first.method,
+        "network": run.network if run else None,
+        "aggregator": run.aggregator if run else None,
+        "preset": run.preset if run else None,
         "protocol": row.protocol,
         "variant": json.dumps(row.variant, sort_keys=True) if row.variant else None,
         "features": features.name if features else None,

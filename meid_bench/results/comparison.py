@@ -142,13 +142,10 @@ def full_name(row: Row) -> str:
 
 
 def _tags(row: Row) -> list[str]:
-    record = row.first
-    shown = [row.name, record.aggregator, record.preset, row.protocol]
+    run = row.run
+    shown = [row.name, run and run.aggregator, run and run.preset, row.protocol]
     tags = [part for item in shown if item for part in item.split("/")]
-    if record.features:
-        tags.append(record.features.fingerprint[:8])
-    if record.source == "submission":
-        tags.append("submission")
+    tags.append(run.features.fingerprint[:8] if run else "submission")
     return tags
 
 
@@ -190,4 +187,4 @@ def _features(row: Row) -> str | None:
 
 
 def _protocol(row: Row) -> str | None:
-    return row.first.protocol
+    return row.run.protocol if row.run else None

@@ -18,13 +18,13 @@ def counterpart(row: Row, benchmark: Benchmark) -> PublishedRow | None:
     A benchmark that declares published numbers has their very lists; subject-disjoint lists and
     one's own data have none. Where two tables print a row, the first counts.
     """
-    record = row.first
-    if benchmark.published is None or record.features is None or row.name != record.method:
+    record = row.run
+    if benchmark.published is None or record is None or row.name != record.method:
         return None
     if not unchanged(record):
         return None
     method = _plain(record.method)
-    wanted = (PRINTED.get(method, method), record.features.encoder, record.aggregator or "")
+    wanted = (PRINTED.get(method, method), record.features.encoder, record.aggregator)
     for published in published_results(benchmark.published):
         names = (published.method, published.encoder, published.aggregator or "")
         if tuple(map(_plain, names)) == tuple(map(_plain, wanted)):
@@ -38,8 +38,7 @@ def unchanged(record: Result, own: Container[str] = ()) -> bool:
     That is: of full length, after the method's own schedule, on features of a trained encoder, and
     with no setting changed but `own`, which are the printed row's.
     """
-    trained = record.features is not None and not record.features.untrained
-    whole = record.protocol == "paper" and not record.quick and trained
+    whole = record.protocol == "paper" and not record.quick and not record.features.untrained
     return whole and all(name in own for name in record.changed)
 
 

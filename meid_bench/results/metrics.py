@@ -13,6 +13,8 @@ from meid_bench.cores import cores
 
 MEASURES = ("overall", *GROUPS)
 ACCURACIES = {"acc1": 1, "acc5": 5}
+# Version of what is below, named in every record: raised where a number could change.
+EVALUATOR = 1
 NUMBERS = (*MEASURES, *ACCURACIES)  # what a row of the board shows
 
 # Below this many scores one thread is done before others have started.

@@ -1,4 +1,4 @@
-"""Result: the strict JSON record of one run, and the files that stand beside it."""
+"""Records: the strict JSON of a run or a submission, and the files that stand beside it."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -63,77 +63,93 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class Result:
-    """Everything a row of the board rests on; the record is also the config file of its run.
-
-    A submission has None wherever it cannot know: features, settings' origin, stages, val.
+class Record:
+    """What every row of the board rests on, a run's or a submission's.
 
     Attributes:
         schema: Version of this format.
         benchmark, title, benchmark_fingerprint: Which benchmark, exactly.
-        features: What was trained on; None for a submission.
         method: The method's name, or the submission's.
-        aggregator: For example "nextvlad"; None for a submission.
-        network: "own", or the registered network that the loss ran on, for example "e1".
-        preset: For example "videolt"; None where the method's defaults hold.
-        protocol: "paper" or "equal"; None for a submission.
-        settings: Every setting of the method's Config and of the runner that can move a number.
-        changed: Names of settings that are not what the preset, or the defaults, have.
-        code: SHA-256 of the method's source, as `code_identity.code_of` takes it.
-        seed: None for a submission.
-        val, test: Metrics at the reported epoch; val is None for a submission.
-        last_epoch_val, last_epoch_test: Metrics of the last epoch.
-        selected_on: "val", always, for a run.
-        epoch: The reported epoch of the last stage.
-        stages: Each stage's length and best epoch.
-        epochs: Epochs trained, all stages together.
-        parameters: Number of parameters of the model.
-        missing: Split to the listed ids that had no features.
-        source: "run" or "submission".
-        quick: The schedule was shortened; such a record never enters the board.
-        trials: The learning rates of protocol "equal"; empty otherwise.
+        test: Metrics on the test list.
+        evaluator: Version of the metrics' code, `metrics.EVALUATOR`.
         warnings: Sentences about what may have failed silently.
-        diagnostics: Last values of what the method measures of itself; None for not finite.
-        environment: Versions, device, precision, threads.
         version, commit: Of meid-bench; commit is None outside its own checkout.
-        seconds: Wall time of the run.
-        date: When it ended, ISO 8601, UTC.
+        date: When it was made, ISO 8601, UTC.
     """
 
     schema: int
     benchmark: str
     title: str
     benchmark_fingerprint: str
-    features: Features | None
     method: str
-    aggregator: str | None
-    network: str | None
-    preset: str | None
-    protocol: Literal["paper", "equal"] | None
-    settings: Mapping[str, Any]
-    changed: tuple[str, ...]
-    code: str | None
-    seed: int | None
-    val: Metrics | None
     test: Metrics
-    last_epoch_val: Metrics | None
-    last_epoch_test: Metrics | None
-    selected_on: Literal["val"] | None
-    epoch: int | None
-    stages: tuple[StageResult, ...]
-    epochs: int | None
-    parameters: int | None
-    missing: Mapping[str, tuple[str, ...]]
-    source: Literal["run", "submission"]
-    quick: bool
-    trials: tuple[Trial, ...]
+    evaluator: int
     warnings: tuple[str, ...]
-    diagnostics: Mapping[str, float | None]
-    environment: Mapping[str, Any]
     version: str
     commit: str | None
-    seconds: float | None
     date: str
+
+
+@dataclass(frozen=True)
+class Submission(Record):
+    """Scores that were made elsewhere: nothing more is known of them."""
+
+
+@dataclass(frozen=True)
+class Result(Record):
+    """A run; its record is also its config file.
+
+    Attributes:
+        features: What was trained on.
+        aggregator: For example "nextvlad".
+        network: "own", or the registered network that the loss ran on, for example "e1".
+        preset: For example "videolt"; None where the method's defaults hold.
+        protocol: "paper" or "equal".
+        settings: Every setting of the method's Config and of the runner that can move a number.
+        changed: Names of settings that are not what the preset, or the defaults, have.
+        code: SHA-256 of the method's source, as `code_identity.code_of` takes it.
+        seed: Of everything random.
+        val: Metrics at the reported epoch, as `test`.
+        last_epoch_val, last_epoch_test: Metrics of the last epoch.
+        selected_on: "val", always.
+        epoch: The reported epoch of the last stage.
+        stages: Each stage's length and best epoch.
+        epochs: Epochs trained, all stages together.
+        parameters: Number of parameters of the model.
+        missing: Split to the listed ids that had no features.
+        quick: The schedule was shortened; such a record never enters the board.
+        trials: The learning rates of protocol "equal"; empty otherwise.
+        diagnostics: Last values of what the method measures of itself; None for not finite.
+        environment: Versions, device, precision, threads.
+        seconds: Wall time of the run.
+    """
+
+    features: Features
+    aggregator: str
+    network: str
+    preset: str | None
+    protocol: Literal["paper", "equal"]
+    settings: Mapping[str, Any]
+    changed: tuple[str, ...]
+    code: str
+    seed: int
+    val: Metrics
+    last_epoch_val: Metrics
+    last_epoch_test: Metrics
+    selected_on: Literal["val"]
+    epoch: int
+    stages: tuple[StageResult, ...]
+    epochs: int
+    parameters: int
+    missing: Mapping[str, tuple[str, ...]]
+    quick: bool
+    trials: tuple[Trial, ...]
+    diagnostics: Mapping[str, float | None]
+    environment: Mapping[str, Any]
+    seconds: float
+
+
+KINDS: Mapping[str, type[Record]] = {"run": Result, "submission": Submission}
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,13 +173,21 @@ class CurvePoint:
     diagnostics: Mapping[str, float | None]
 
 
-def save_result(result: Result, folder: Path) -> None:
+def save_record(record: Record, folder: Path) -> None:
     """Write `folder`/result.json, whole or not at all; a run is finished once it is there."""
-    write_text(folder / RECORD, _dump(result, indent=1) + "\n")
+    # allow_nan=False: a NaN in a record is a mistake of the one who made it, not a value.
+    data = {"kind": kind_of(record), **asdict(record)}
+    text = json.dumps(data, ensure_ascii=False, allow_nan=False, indent=1)
+    write_text(folder / RECORD, text + "\n")
 
 
-def load_result(path: Path) -> Result:
-    """Read a record, from its file or from its run's folder.
+def kind_of(record: Record) -> str:
+    """What it is the record of: "run" or "submission"."""
+    return next(kind for kind, of in KINDS.items() if isinstance(record, of))
+
+
+def load_record(path: Path) -> Record:
+    """Read a run's or a submission's record, from its file or from its folder.
 
     Raises:
         DataError: The file is missing, no JSON, of another schema, or has a key or a value that
@@ -176,14 +200,29 @@ def load_result(path: Path) -> Result:
             f"{path} has schema {data.get('schema')!r}; this meid-bench reads schema {SCHEMA}: "
             "use the version that wrote it, or run it again"
         )
+    kind = str(data.pop("kind", None)) if isinstance(data, dict) else ""
     try:
-        return decode(Result, data)
+        if kind not in KINDS:
+            raise ValueError(f"its kind is {kind}, expected one of {', '.join(KINDS)}")
+        return decode(KINDS[kind], data)
     except ValueError as error:
         raise DataError(f"{path} is no record: {error}; run it again, or move it away") from error
 
 
-def read_records(folder: Path) -> tuple[dict[Path, Result], list[str]]:
-    """Every finished run's record under one benchmark's folder of runs.
+def load_result(path: Path) -> Result:
+    """Read a run's record, from its file or from its folder.
+
+    Raises:
+        DataError: As `load_record`, or it is a submission's.
+    """
+    record = load_record(path)
+    if not isinstance(record, Result):
+        raise DataError(f"{path} is a submission: it has scores, but no model")
+    return record
+
+
+def read_records(folder: Path) -> tuple[dict[Path, Record], list[str]]:
+    """Every record, of a finished run or a submission, under one benchmark's folder of runs.
 
     Args:
         folder: As `paths.runs_dir` gives it; a folder that is not there has no runs.
@@ -192,11 +231,11 @@ def read_records(folder: Path) -> tuple[dict[Path, Result], list[str]]:
         Run folder to its record, by name, and one sentence for each record that cannot be read.
         A folder without a record is a run that is not finished: it is in neither.
     """
-    records: dict[Path, Result] = {}
+    records: dict[Path, Record] = {}
     problems = []
     for path in sorted(folder.glob(f"*/{RECORD}")):
         try:
-            records[path.parent] = load_result(path)
+            records[path.parent] = load_record(path)
         except DataError as error:
             problems.append(str(error))
     return records, problems
@@ -244,11 +283,6 @@ def read_curve(folder: Path) -> list[CurvePoint]:
         DataError: A line is damaged.
     """
     return read_json_lines(folder / CURVE, CurvePoint, "run it again")
-
-
-def _dump(item: Any, indent: int | None = None) -> str:
-    # allow_nan=False: a NaN in a record is a mistake of the one who made it, not a value.
-    return json.dumps(asdict(item), ensure_ascii=False, allow_nan=False, indent=indent)
 
 
 def _parse(path: Path) -> Any:

@@ -4,23 +4,23 @@ import json
 import shlex
 from typing import Any
 
-from meid_bench.results.record import Result
+from meid_bench.results.record import Record, Result
 
 
-def repeat_command(record: Result) -> str | None:
+def repeat_command(record: Record) -> str | None:
     """The `meid-bench run` that makes this record again; None for a submission.
 
     Of the settings those are named that the record calls changed.
     """
-    if record.source != "run" or record.features is None:
+    if not isinstance(record, Result):
         return None
     parts = ["meid-bench", "run", "--method", record.method, "--dataset", record.benchmark]
-    parts += ["--features", record.features.name, "--aggregator", str(record.aggregator)]
+    parts += ["--features", record.features.name, "--aggregator", record.aggregator]
     if record.network != "own":
-        parts += ["--network", str(record.network)]
+        parts += ["--network", record.network]
     parts += ["--preset", record.preset or "default", "--seed", str(record.seed)]
     if record.protocol != "paper":
-        parts += ["--protocol", str(record.protocol)]
+        parts += ["--protocol", record.protocol]
     if record.quick:
         parts += ["--quick"]
     missing = sum(len(ids) for ids in record.missing.values())

@@ -12,7 +12,7 @@ from meid_bench.results.board import Board, Row, Spread
 from meid_bench.results.board_text import spread_text
 from meid_bench.results.counterpart import counterpart
 from meid_bench.results.metrics import NUMBERS
-from meid_bench.results.record import Result
+from meid_bench.results.record import Record, Result
 from meid_bench.results.repeat_command import repeat_command
 
 
@@ -20,7 +20,7 @@ def row_labels(board: Board) -> list[str]:
     """A short label per row, with as much as it takes to tell it from the others."""
     rows = board.rows
     parts = [
-        (row.name, row.first.aggregator, row.first.preset, row.protocol,
+        (row.name, row.run and row.run.aggregator, row.run and row.run.preset, row.protocol,
          (row.features_fingerprint or "submission")[:10])
         for row in rows
     ]  # fmt: skip
@@ -48,11 +48,11 @@ def match_published(board: Board, labels: Sequence[str]) -> dict[str, dict[str, 
 
 def cells(rank: int, row: Row) -> dict[str, Any]:
     """A line of the board: for every column its text, and the value to sort it by."""
-    record = row.first
+    aggregator = row.run.aggregator if row.run else ""
     texts: dict[str, str] = {
         "method": row.name,
-        "aggregator": record.aggregator or "",
-        "preset": record.preset or "",
+        "aggregator": aggregator,
+        "preset": (row.run and row.run.preset) or "",
         "notes": "; ".join(row.marks),
     }
     line = {key: {"text": text, "value": text} for key, text in texts.items()}
@@ -65,7 +65,7 @@ def cells(rank: int, row: Row) -> dict[str, Any]:
             "text": "" if spread is None else spread_text(spread),
             "value": "" if spread is None else repr(spread.mean),
         }
-    return {"method": record.method, "aggregator": record.aggregator or "", "cells": line}
+    return {"method": row.first.method, "aggregator": aggregator, "cells": line}
 
 
 def mean_ap(row: Row) -> list[float | None]:
@@ -76,21 +76,22 @@ def mean_ap(row: Row) -> list[float | None]:
     ]
 
 
-def run_title(label: str, record: Result) -> str:
+def run_title(label: str, record: Record) -> str:
     """A row's label with the run's seed."""
-    return label if record.seed is None else f"{label}, seed {record.seed}"
+    return f"{label}, seed {record.seed}" if isinstance(record, Result) else label
 
 
-def run_facts(label: str, folder: Path, record: Result) -> dict[str, Any]:
+def run_facts(label: str, folder: Path, record: Record) -> dict[str, Any]:
     """Everything that a record says, in words, and the command that repeats it."""
     skipped = {"test", "val", "last_epoch_test", "last_epoch_val", "warnings", "missing"}
     facts: list[tuple[str, str]] = [("folder", folder.name)]
     for name in ("val", "test", "last_epoch_val", "last_epoch_test"):
-        metrics = getattr(record, name)
+        metrics = getattr(record, name, None)
         if metrics is not None:
             values = {n: getattr(metrics, n) for n in NUMBERS}
             facts.append((name.replace("_", " "), _listed(values)))
-    facts.append(("missing", _listed({split: len(ids) for split, ids in record.missing.items()})))
+    missing = record.missing if isinstance(record, Result) else {}
+    facts.append(("missing", _listed({split: len(ids) for split, ids in missing.items()})))
     for name, value in asdict(record).items():
         if name not in skipped:
             facts.append((name.replace("_", " "), _listed(value)))

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from meid_bench.benchmark.benchmark import Benchmark
 from meid_bench.errors import DataError
-from meid_bench.results.metrics import NUMBERS, Metrics, evaluate_scores
-from meid_bench.results.record import Result
+from meid_bench.results.metrics import EVALUATOR, NUMBERS, Metrics, evaluate_scores
+from meid_bench.results.record import Record
 from meid_bench.results.score_file import load_test_scores
 
 # Sums in another order on another machine; an edited digit is far above it.
@@ -15,8 +15,8 @@ TOLERANCE = 1e-9
 
 
 def rescore(
-    records: Mapping[Path, Result], benchmark: Benchmark
-) -> tuple[dict[Path, Result], list[str]]:
+    records: Mapping[Path, Record], benchmark: Benchmark
+) -> tuple[dict[Path, Record], list[str]]:
     """Every record with test metrics recomputed from the scores beside it.
 
     Args:
@@ -27,7 +27,7 @@ def rescore(
         The records, and one sentence for each that differs from its scores (its recomputed
         metrics are returned) or cannot be recomputed (it is left out).
     """
-    kept: dict[Path, Result] = {}
+    kept: dict[Path, Record] = {}
     problems = []
     for folder, record in records.items():
         if record.benchmark_fingerprint != benchmark.fingerprint:
@@ -41,7 +41,7 @@ def rescore(
         difference = _difference(record.test, test)
         if difference:
             problems.append(f"{folder}: {difference}; the board shows what its scores give")
-        kept[folder] = replace(record, test=test)
+        kept[folder] = replace(record, test=test, evaluator=EVALUATOR)
     return kept, problems
 
 

@@ -9,18 +9,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from meid_bench import __version__
-from meid_bench.benchmark.benchmark import Benchmark, load_benchmark
+from meid_bench.benchmark.benchmark import load_benchmark
 from meid_bench.errors import DataError, SettingError
 from meid_bench.files import home, runs_dir
-from meid_bench.results.metrics import Metrics, evaluate_scores
+from meid_bench.results.metrics import EVALUATOR, evaluate_scores
 from meid_bench.results.record import (
     RECORD,
     SCHEMA,
     SCORES,
-    Result,
-    load_result,
+    Record,
+    Submission,
+    load_record,
     load_scores,
-    save_result,
+    save_record,
     save_scores,
 )
 from meid_bench.results.score_file import arrange, probabilities, read_scores
@@ -32,7 +33,7 @@ def evaluate(
     name: str,
     logits: bool = False,
     root: Path | None = None,
-) -> Result:
+) -> Record:
     """Score a file of test scores, and put it on the board as a submission.
 
     Args:
@@ -66,10 +67,22 @@ def evaluate(
         test = evaluate_scores(scores, benchmark.labels("test"), benchmark.groups, views)
     except ValueError as error:
         raise DataError(f"{path} cannot be scored: {error}") from error
-    result = _record(benchmark, name.strip(), test, _warnings(values, scores))
+    submission = Submission(
+        schema=SCHEMA,
+        benchmark=benchmark.name,
+        title=benchmark.title,
+        benchmark_fingerprint=benchmark.fingerprint,
+        method=name.strip(),
+        test=test,
+        evaluator=EVALUATOR,
+        warnings=_warnings(values, scores),
+        version=__version__,
+        commit=None,
+        date=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
     save_scores(folder, wanted, scores)
-    save_result(result, folder)
-    return result
+    save_record(submission, folder)
+    return submission
 
 
 def submission_dir(root: Path, dataset: str, name: str) -> Path:
@@ -78,8 +91,8 @@ def submission_dir(root: Path, dataset: str, name: str) -> Path:
     return runs_dir(root, dataset) / f"submission-{slug}"
 
 
-def _already_there(folder: Path, name: str, scores: NDArray[np.float32]) -> Result:
-    record = load_result(folder)
+def _already_there(folder: Path, name: str, scores: NDArray[np.float32]) -> Record:
+    record = load_record(folder)
     if record.method == name.strip() and np.array_equal(load_scores(folder / SCORES)[1], scores):
         return record
     raise SettingError(
@@ -96,42 +109,3 @@ def _warnings(values: NDArray[Any], scores: NDArray[np.float32]) -> tuple[str, .
     if tied <= 0:
         return ()
     return (f"{tied} scores that differ in the file are equal as float32 probabilities: ties.",)
-
-
-def _record(benchmark: Benchmark, name: str, test: Metrics, warnings: tuple[str, ...]) -> Result:
-    return Result(
-        schema=SCHEMA,
-        benchmark=benchmark.name,
-        title=benchmark.title,
-        benchmark_fingerprint=benchmark.fingerprint,
-        features=None,
-        method=name,
-        aggregator=None,
-        network=None,
-        preset=None,
-        protocol=None,
-        settings={},
-        changed=(),
-        code=None,
-        seed=None,
-        val=None,
-        test=test,
-        last_epoch_val=None,
-        last_epoch_test=None,
-        selected_on=None,
-        epoch=None,
-        stages=(),
-        epochs=None,
-        parameters=None,
-        missing={},
-        source="submission",
-        quick=False,
-        trials=(),
-        warnings=warnings,
-        diagnostics={},
-        environment={},
-        version=__version__,
-        commit=None,
-        seconds=None,
-        date=datetime.now(UTC).isoformat(timespec="seconds"),
-    )

@@ -151,6 +151,6 @@ def comparable(part: Part, label: str, row: Row) -> PublishedRow | None:
     """
     encoder = part.store.manifest["recipe"]["encoder"]
     (variant,) = (variant for variant in part.block.variants if variant.label == label)
-    if encoder != part.block.encoder or not unchanged(row.first, variant.settings):
+    if encoder != part.block.encoder or not (row.run and unchanged(row.run, variant.settings)):
         return None
     return next((p for p in part.published if p.method == label), None)

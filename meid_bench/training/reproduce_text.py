@@ -59,7 +59,8 @@ def _difference(row: Row, published: PublishedRow) -> str:
 
 
 def _notes(part: Part, label: str, row: Row, preset: str | None) -> list[str]:
-    record = row.first
+    record = row.run
+    assert record is not None  # a table is made of runs
     (variant,) = (variant for variant in part.block.variants if variant.label == label)
     published = {published.method for published in part.published}
     conditions = {

@@ -22,7 +22,7 @@ from meid_bench.results.record import (
     CurvePoint,
     Result,
     load_result,
-    save_result,
+    save_record,
     save_scores,
 )
 from meid_bench.training.cache import Cache
@@ -127,7 +127,7 @@ def _run(
         # How its features were made: what `predict` needs, wherever the folder goes.
         save_manifest(plan.folder, plan.store.manifest)
         save_scores(plan.folder, plan.benchmark.ids("test"), best.test_scores)
-        save_result(result, plan.folder)
+        save_record(result, plan.folder)
         checkpoint_of(plan.folder).remove()
     return ranks.from_first(result)
 

@@ -18,7 +18,7 @@ from meid_bench import distributed as ranks
 from meid_bench.device import describe
 from meid_bench.features.store import FeatureStore
 from meid_bench.methods.method import Method
-from meid_bench.results.metrics import Metrics
+from meid_bench.results.metrics import EVALUATOR, Metrics
 from meid_bench.results.record import SCHEMA, Features, Result
 from meid_bench.training.cache import Cache
 from meid_bench.training.execution import Execution, resolve_precision
@@ -64,13 +64,13 @@ def record_of(
         test=best.test,
         last_epoch_val=last.val,
         last_epoch_test=last.test,
+        evaluator=EVALUATOR,
         selected_on="val",
         epoch=outcome.stages[-1].best_epoch,
         stages=tuple(outcome.stages),
         epochs=sum(stage.epochs for stage in outcome.stages),
         parameters=parameters,
         missing=plan.missing,
-        source="run",
         quick=plan.request.quick,
         trials=(),
         warnings=tuple(outcome.warnings),

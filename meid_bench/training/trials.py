@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from meid_bench.features.manifest import FILE as MANIFEST
 from meid_bench.files import atomic
-from meid_bench.results.record import CURVE, SCORES, Result, Trial, save_result
+from meid_bench.results.record import CURVE, SCORES, Result, Trial, save_record
 from meid_bench.training.model import MODEL, WEIGHTS
 from meid_bench.training.request import Plan
 
@@ -33,12 +33,11 @@ def best_trial(plan: Plan, run_trial: Callable[[Plan], Result]) -> Result:
         trials=trials,
         seconds=sum(result.seconds or 0.0 for result in results.values()),
     )
-    save_result(result, plan.folder)
+    save_record(result, plan.folder)
     for rate in plan.grid:
         shutil.rmtree(plan.trial(rate).folder)
     return result
 
 
 def _val_map(result: Result) -> float:
-    assert result.val is not None  # a run has it, only a submission has not
     return result.val.overall

@@ -13,14 +13,15 @@ from meid_bench.results.record import (
     RECORD,
     SCORES,
     CurvePoint,
+    load_record,
     load_result,
     load_scores,
     read_curve,
     read_records,
-    save_result,
+    save_record,
     save_scores,
 )
-from tests.made_records import make_result
+from tests.made_records import make_result, make_submission
 
 
 @pytest.fixture
@@ -29,21 +30,21 @@ def result():
 
 
 def test_round_trip_is_exact(result, tmp_path):
-    save_result(result, tmp_path)
+    save_record(result, tmp_path)
     assert load_result(tmp_path) == result
     assert load_result(tmp_path / RECORD) == result
 
 
 def test_record_is_strict_json_with_null_for_what_is_not_known(result, tmp_path):
-    save_result(result, tmp_path)
+    save_record(result, tmp_path)
     data = json.loads((tmp_path / RECORD).read_text(), parse_constant=pytest.fail)
     assert data["commit"] is None
     assert data["schema"] == 1
-    assert set(data) == set(asdict(result))
+    assert set(data) == {"kind", *asdict(result)}
 
 
 def changed(result, **changes):
-    return json.loads(json.dumps(asdict(result))) | changes
+    return {"kind": "run"} | json.loads(json.dumps(asdict(result))) | changes
 
 
 @pytest.mark.parametrize(
@@ -55,7 +56,7 @@ def changed(result, **changes):
         ({"seed": 1.5}, "seed must be int"),
         ({"quick": 0}, "quick must be bool"),
         ({"protocol": "mine"}, "protocol must be one of paper, equal, not 'mine'"),
-        ({"source": ["run"]}, "source must be one of"),
+        ({"kind": "walk"}, "its kind is walk, expected one of run, submission"),
         ({"warnings": "one"}, "warnings must be a list"),
         ({"warnings": [1]}, r"warnings\[0\] must be str"),
         ({"missing": []}, "missing must be an object"),
@@ -89,14 +90,22 @@ def test_nested_keys_are_strict_too(result, tmp_path):
         load_result(tmp_path)
 
 
+def test_a_submission_is_read_as_one_and_is_no_run(tmp_path):
+    submission = make_submission()
+    save_record(submission, tmp_path)
+    assert load_record(tmp_path) == submission
+    with pytest.raises(DataError, match="is a submission: it has scores, but no model"):
+        load_result(tmp_path)
+
+
 def test_a_nan_is_never_written(result, tmp_path):
     with pytest.raises(ValueError, match="JSON"):
-        save_result(replace(result, diagnostics={"a": float("nan")}), tmp_path)
+        save_record(replace(result, diagnostics={"a": float("nan")}), tmp_path)
     assert not list(tmp_path.iterdir())
 
 
 def test_broken_records_are_named_and_left_out(result, tmp_path):
-    save_result(result, tmp_path / "good")
+    save_record(result, tmp_path / "good")
     for name, text in {"cut": "{", "list": "[]", "empty": "", "binary": "\x00"}.items():
         (tmp_path / name).mkdir()
         (tmp_path / name / RECORD).write_text(text)

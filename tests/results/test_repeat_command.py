@@ -9,7 +9,7 @@ from meid_bench.methods.registry import find_method
 from meid_bench.results.repeat_command import repeat_command
 from meid_bench.settings import parse, parse_assignments
 from meid_bench.training.request import resolve
-from tests.made_records import make_result
+from tests.made_records import make_result, make_submission
 
 
 def made(**changes):
@@ -70,4 +70,4 @@ def test_a_foreign_method_is_not_imported_and_its_name_is_quoted(tmp_path, monke
 
 
 def test_a_submission_has_no_command():
-    assert repeat_command(make_result(source="submission", features=None)) is None
+    assert repeat_command(make_submission()) is None

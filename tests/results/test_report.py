@@ -14,7 +14,7 @@ from meid_bench.cli.main import cli
 from meid_bench.files import benchmark_dir, runs_dir
 from meid_bench.jsonlines import json_line
 from meid_bench.results.metrics import evaluate_scores
-from meid_bench.results.record import CURVE, CurvePoint, save_result, save_scores
+from meid_bench.results.record import CURVE, CurvePoint, save_record, save_scores
 from meid_bench.results.report import write_report
 from tests.made_records import make_benchmark, make_result, make_scores
 
@@ -50,7 +50,7 @@ def build(root: Path, name: str, published: str | None, methods, seeds=2) -> Non
                 test=evaluate_scores(scores, labels, benchmark.groups),
                 warnings=("<b>beware</b>",) if position == 0 else (),
             )  # fmt: skip
-            save_result(record, folder)
+            save_record(record, folder)
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +127,7 @@ def test_fifty_runs_stay_below_5_mb(tmp_path):
             seed=run % 3, method=f"m{run // 3}", test=test,
             benchmark_fingerprint=benchmark.fingerprint,
         )  # fmt: skip
-        save_result(record, folder)
+        save_record(record, folder)
         (folder / CURVE).write_text(curve)
     report = write_report(tmp_path / "r.html", root=tmp_path)
     assert report.runs == 50

@@ -13,7 +13,7 @@ from meid_bench.errors import DataError, SettingError
 from meid_bench.files import benchmark_dir, runs_dir
 from meid_bench.results.board_text import leaderboard
 from meid_bench.results.metrics import evaluate_scores
-from meid_bench.results.record import load_result, load_scores
+from meid_bench.results.record import Submission, load_record, load_scores
 from meid_bench.results.submission import evaluate
 from tests.made_records import CLASSES, make_benchmark, make_scores
 
@@ -60,9 +60,9 @@ def test_every_format_gives_the_same_record(root, tmp_path, suffix):
     path = WRITERS[suffix](tmp_path / f"s{suffix}", [IDS[i] for i in order], SCORES[order])
     result = evaluate(path, "toy", "Theirs", root=root)
     assert result.test == evaluate_scores(SCORES, BENCHMARK.labels("test"), BENCHMARK.groups)
-    assert result.source == "submission"
+    assert isinstance(result, Submission)
     folder = runs_dir(root, "toy") / "submission-Theirs"
-    assert load_result(folder) == result
+    assert load_record(folder) == result
     ids, scores = load_scores(folder)
     assert ids == IDS
     np.testing.assert_array_equal(scores, SCORES)
@@ -178,7 +178,7 @@ def test_same_scores_again_change_nothing_other_scores_are_refused(root, tmp_pat
 def test_no_name_leaves_the_folder_of_runs(root, tmp_path, name):
     evaluate(write_npz(tmp_path / "s.npz"), "toy", name, root=root)
     (folder,) = runs_dir(root, "toy").iterdir()
-    assert load_result(folder).method == name
+    assert load_record(folder).method == name
 
 
 def test_command_puts_it_on_the_board(root, tmp_path):
