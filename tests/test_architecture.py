@@ -126,6 +126,12 @@ def test_pure_modules_touch_no_files_and_no_terminal(name: str) -> None:
     assert not direct & (IMPURE | {"meid_bench.files", "meid_bench.progress"})
 
 
+def test_the_documented_tree_is_the_files() -> None:
+    command = [sys.executable, "tools/code_map.py", "--check"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def test_frame_indices_is_pure() -> None:
     tree = ast.parse(modules()["meid_bench.features.frames"].read_text(encoding="utf-8"))
     (function,) = (
