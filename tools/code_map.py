@@ -2,6 +2,8 @@
 
     python tools/code_map.py            writes it
     python tools/code_map.py --check    exits with 1 where it is not what the files say
+
+Rooms come top first: what is lower down knows nothing of what is above it.
 """
 
 import ast
@@ -11,7 +13,6 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENT = ROOT / "docs" / "code.md"
 BEGIN, END = "<!-- tree -->\n", "<!-- end of tree -->\n"
-# Top first: what is lower down knows nothing of what is above it.
 ROOMS = ("cli", "inference", "training", "results", "methods", "features", "benchmark")
 
 
@@ -22,7 +23,7 @@ def told(file: Path) -> str:
 
 
 def lines_of(folder: Path, title: str) -> list[str]:
-    """A folder's heading, then a line for each of its files, those of its own folders after them."""
+    """A folder's heading, a line for each of its files, then the folders in it."""
     lines = [f"{title:<26}{told(folder / '__init__.py')}"]
     for file in sorted(folder.glob("*.py")):
         if file.name != "__init__.py":
