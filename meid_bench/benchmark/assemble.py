@@ -11,7 +11,7 @@ from meid_bench.benchmark.benchmark import SPLITS, Benchmark
 from meid_bench.benchmark.charades import read_annotations, read_classes
 from meid_bench.benchmark.identity import confirm
 from meid_bench.benchmark.labels_csv import own_benchmark
-from meid_bench.benchmark.spec import FILE, Spec
+from meid_bench.benchmark.spec import SPEC_FILE, Spec
 from meid_bench.csvfile import read_lines
 from meid_bench.errors import DataError, listing
 
@@ -63,7 +63,7 @@ def _charades(
     spec: Spec, folder: Path, files: Mapping[str, Path]
 ) -> tuple[tuple[str, ...], Splits]:
     if spec.lists is None:
-        raise DataError(f"{folder / FILE} names no lists; format {spec.format!r} needs them")
+        raise DataError(f"{folder / SPEC_FILE} names no lists; format {spec.format!r} needs them")
     classes = read_classes(_role(spec, files, "classes"))
     ego = spec.format == "charadesego"
     pools = [

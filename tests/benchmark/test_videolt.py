@@ -5,9 +5,8 @@ from pathlib import Path
 import pytest
 
 from meid_bench.benchmark.benchmark import Benchmark
-from meid_bench.benchmark.longtail import Bins, statistics
+from meid_bench.benchmark.longtail import Bins, statistics, table1_row
 from meid_bench.benchmark.spec import find_spec, load_spec
-from meid_bench.benchmark.table1 import compare
 from meid_bench.benchmark.videolt import read_classes, read_list, read_lists
 from meid_bench.errors import DataError
 
@@ -78,5 +77,5 @@ def test_table_1_of_videolt():
     splits = read_lists({split: REAL / name for split, name in files.items()}, len(classes))
     spec = load_spec(find_spec("videolt"))
     labels = {split: [video.labels for video in videos] for split, videos in splits.items()}
-    row = compare(statistics(labels, len(classes), spec.bins), spec.expected)
+    row = table1_row(statistics(labels, len(classes), spec.bins), spec.expected)
     assert all(number.agrees for number in row), row

@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 from torchvision.io import ImageReadMode, decode_image
 
+from meid_bench.benchmark.official_videos import record_videos
 from meid_bench.benchmark.video_folder import find_videos
-from meid_bench.benchmark.video_source import record_videos
 from meid_bench.errors import DataError, SettingError
 from meid_bench.features.decoders import JPG_DECODER, decode_video
 from meid_bench.features.encoder import load_encoder
