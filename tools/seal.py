@@ -15,8 +15,7 @@ from tempfile import TemporaryDirectory
 
 import click
 
-from meid_bench.benchmark.assemble import assemble
-from meid_bench.benchmark.identity import checks
+from meid_bench.benchmark.assemble import assemble, checks
 from meid_bench.benchmark.source import Source, annotation_files
 from meid_bench.benchmark.spec import SPEC_FILE, find_spec, load_spec
 from meid_bench.errors import MeidBenchError

@@ -127,7 +127,7 @@ def build_own(
         root: The data root.
         frames: T, frames per video.
         bins: Bounds of head, medium and tail; None for thirds of the classes.
-        fractions: Shares of train, val and test where the csv names no splits.
+        fractions: Of train, val and test where the csv names no splits.
 
     Raises:
         MeidBenchError: Anything that the files or a setting did wrong.

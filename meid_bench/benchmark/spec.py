@@ -141,7 +141,7 @@ class Spec:
         lists: Split to its file of ids beside spec.json; None where the lists come with the
             official files.
         lists_origin: Who published these lists; None where they were made here.
-        checks: File of check bytes beside spec.json (see `identity.py`), or None.
+        checks: File of check bytes beside spec.json (see `assemble.py`), or None.
         fingerprint: The benchmark's; annotation files that give another one are refused. None
             where the specification does not say.
         citation: How to cite it.
