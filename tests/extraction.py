@@ -11,8 +11,12 @@ from torchvision import models
 
 from meid_bench.benchmark.annotation import Annotation
 from meid_bench.benchmark.benchmark import SPLITS, Benchmark, save_benchmark
-from meid_bench.benchmark.build_manifest import SCHEMA, BuildManifest, VideosFound
-from meid_bench.benchmark.build_manifest import save_manifest as save_build_manifest
+from meid_bench.benchmark.build_manifest import (
+    SCHEMA,
+    BuildManifest,
+    VideosFound,
+    save_build_manifest,
+)
 from meid_bench.benchmark.longtail import Bins
 from meid_bench.features.extract import ExtractSettings, extract
 from meid_bench.features.shard import PATTERN, read_shard

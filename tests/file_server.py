@@ -15,6 +15,7 @@ class Shelf:
         files: Name to contents, or to the file that holds them.
         etags: Name to ETag; a name that is not there gets none.
         ranges: Whether byte ranges are served.
+        shift: How far behind the byte that was asked for a range begins.
         cut: Every how many-th answer ends in the middle with the connection; 0 for none.
         refuse: How many of the next requests are answered with 503.
         on_request: Called with the number of each request before it is answered.
@@ -24,6 +25,7 @@ class Shelf:
     files: dict[str, bytes | Path]
     etags: dict[str, str] = field(default_factory=dict)
     ranges: bool = True
+    shift: int = 0
     cut: int = 0
     refuse: int = 0
     on_request: Any = None
@@ -84,7 +86,7 @@ class _Handler(BaseHTTPRequestHandler):
         status = 200
         if shelf.ranges and self.headers.get("Range"):
             first, last = self.headers["Range"].removeprefix("bytes=").split("-")
-            start, end = int(first), min(int(last) + 1 if last else size, size)
+            start, end = int(first) + shelf.shift, min(int(last) + 1 if last else size, size)
             if start >= size:
                 return self._answer(416, b"", {"Content-Range": f"bytes */{size}"})
             status = 206

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from meid_bench.benchmark.benchmark import load_benchmark
 from meid_bench.benchmark.charades import read_annotations, read_classes
 from meid_bench.benchmark.longtail import Statistics
-from meid_bench.benchmark.miniature import PARTS, SECONDS, TRAIN_COUNTS, make_release, plan
+from meid_bench.benchmark.miniature import SECONDS, SPLIT_SIZES, TRAIN_COUNTS, make_release, plan
 from meid_bench.benchmark.scenery import (
     ACTIONS,
     FRAME_RATE,
@@ -63,8 +63,8 @@ def test_counts_are_as_planned(seed: int) -> None:
     for split, clips in plan(seed).items():
         counts = Counter(label for clip in clips for label in set(clip.labels))
         found = [counts[label] for label in range(len(ACTIONS))]
-        assert min(found) >= PARTS[split].least
-        assert sum(bool(clip.labels) for clip in clips) == PARTS[split].videos
+        assert min(found) >= SPLIT_SIZES[split].least
+        assert sum(bool(clip.labels) for clip in clips) == SPLIT_SIZES[split].videos
         if split == "train":
             assert tuple(found) == TRAIN_COUNTS
 
@@ -136,14 +136,14 @@ def test_an_interrupted_release_is_made_again_and_a_foreign_one_refused(
     (tmp_path / "spec.json").unlink()
     (tmp_path / "test.txt").write_text("half a li", encoding="utf-8")
     make_release(tmp_path, seed=0)
-    assert len((tmp_path / "test.txt").read_text().split()) == PARTS["test"].videos
+    assert len((tmp_path / "test.txt").read_text().split()) == SPLIT_SIZES["test"].videos
     with pytest.raises(SettingError, match=r"seed 0.*seed 1.*another folder"):
         make_release(tmp_path, seed=1)
 
 
 def test_the_benchmark_is_long_tailed(demo_root: Path) -> None:
     row = load_benchmark("demo", demo_root).statistics()
-    tested = [max(PARTS["test"].least, count * 40 // 72) for count in TRAIN_COUNTS]
+    tested = [max(SPLIT_SIZES["test"].least, count * 40 // 72) for count in TRAIN_COUNTS]
     labels = (sum(TRAIN_COUNTS) + sum(tested)) / (72 + 40)
     expected = Statistics(14, 5, 4, 5, 72, 20, 40, labels, 40 / 3)
     assert row == expected

@@ -28,9 +28,9 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from meid_bench.benchmark.benchmark import SPLITS  # noqa: E402
+from meid_bench.benchmark.official_videos import gather_videos  # noqa: E402
 from meid_bench.benchmark.source import Source  # noqa: E402
-from meid_bench.benchmark.spec import Videos  # noqa: E402
-from meid_bench.benchmark.video_source import gather_videos  # noqa: E402
+from meid_bench.benchmark.spec import VideoArchive  # noqa: E402
 from meid_bench.files import packaged_splits  # noqa: E402
 from tests.file_server import FileServer, Shelf  # noqa: E402
 
@@ -97,7 +97,7 @@ def write_archive(path: Path, ids: list[str], size: int) -> None:
 def fetch(path: Path, cut: int, listed: list[str], size: int) -> tuple[object, ...]:
     """Fetch the listed members from a server of their own process; a row of the table."""
     with tempfile.TemporaryDirectory(prefix="meid-bench-") as root, serving(path, cut) as url:
-        videos = Videos("made", f"{url}/{path.name}", path.stat().st_size, None, MEMBER)
+        videos = VideoArchive("made", f"{url}/{path.name}", path.stat().st_size, None, MEMBER)
         begun = time.perf_counter()
         gathered = gather_videos(videos, listed, Source(), Path(root), "needed")
         seconds = time.perf_counter() - begun

@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 
 from meid_bench.benchmark import charades, videolt
 from meid_bench.benchmark.annotation import Annotation
-from meid_bench.benchmark.archives.opener import open_archive
+from meid_bench.benchmark.archives.archive import open_archive
 from meid_bench.benchmark.benchmark import Benchmark, load_benchmark, save_benchmark
 from meid_bench.benchmark.labels_csv import own_benchmark
 from meid_bench.benchmark.longtail import Bins

@@ -15,10 +15,9 @@ from tempfile import TemporaryDirectory
 
 import click
 
-from meid_bench.benchmark.assemble import assemble
-from meid_bench.benchmark.identity import checks
+from meid_bench.benchmark.assemble import assemble, checks
 from meid_bench.benchmark.source import Source, annotation_files
-from meid_bench.benchmark.spec import FILE, find_spec, load_spec
+from meid_bench.benchmark.spec import SPEC_FILE, find_spec, load_spec
 from meid_bench.errors import MeidBenchError
 from meid_bench.files import write_text
 
@@ -33,9 +32,9 @@ def sealed(folder: Path, source: Path) -> dict[Path, str]:
     ):
         benchmark = assemble(replace(spec, fingerprint=None), folder, files)
     # Only what the file itself says is written back, not what it takes from its base.
-    data = json.loads((folder / FILE).read_text(encoding="utf-8"))
+    data = json.loads((folder / SPEC_FILE).read_text(encoding="utf-8"))
     data["fingerprint"] = benchmark.fingerprint
-    texts = {folder / FILE: json.dumps(data, indent=2) + "\n"}
+    texts = {folder / SPEC_FILE: json.dumps(data, indent=2) + "\n"}
     if spec.checks is not None:
         lines = "".join(f"{name} {byte}\n" for name, byte in checks(benchmark).items())
         texts[folder / spec.checks] = lines

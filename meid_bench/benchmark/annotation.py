@@ -40,11 +40,11 @@ class Annotation:
 def id_fault(name: str) -> str | None:
     """Say what makes `name` unfit as a video id, or None.
 
-    An id is a file's name and a cell of tab-separated lines, so that it may hold neither a
-    path separator nor a control character.
+    An id is the name of a file in one folder and a cell of tab-separated lines, so that it may hold
+    neither a folder nor a control character.
     """
     if not name or name != name.strip():
         return f"video id {name!r} is empty or has space around it"
     if name.startswith(".") or any(char in "/\\" or not char.isprintable() for char in name):
-        return f"video id {name!r} cannot be a file's name"
+        return f"video id {name!r} cannot be a file's name, which holds no folder"
     return None

@@ -18,7 +18,7 @@ from meid_bench.errors import DataError, unknown
 from meid_bench.files import benchmark_dir, home, packaged_splits, write_text
 
 SPLITS = ("train", "val", "test")
-FILE = "benchmark.json"
+BENCHMARK_FILE = "benchmark.json"
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ def save_benchmark(benchmark: Benchmark, folder: Path) -> None:
     """Write `folder`/benchmark.json, whole or not at all."""
     data = _fields(benchmark) | {"fingerprint": benchmark.fingerprint}
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), default=_fields)
-    write_text(folder / FILE, text)
+    write_text(folder / BENCHMARK_FILE, text)
 
 
 def _fields(value: Any) -> dict[str, Any]:
@@ -133,9 +133,9 @@ def load_benchmark(name: str, root: Path | None = None) -> Benchmark:
         MeidBenchError: It has not been built, or its file is damaged.
     """
     root = home() if root is None else root
-    path = benchmark_dir(root, name) / FILE
+    path = benchmark_dir(root, name) / BENCHMARK_FILE
     if not path.is_file():
-        built = [found.parent.name for found in benchmark_dir(root, "").glob(f"*/{FILE}")]
+        built = [found.parent.name for found in benchmark_dir(root, "").glob(f"*/{BENCHMARK_FILE}")]
         if not built or (packaged_splits() / name).is_dir():
             raise DataError(
                 f"Benchmark {name!r} has not been built under {root}; run `meid-bench build {name}`"

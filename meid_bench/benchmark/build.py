@@ -10,20 +10,26 @@ from meid_bench import __version__
 from meid_bench.benchmark.assemble import assemble
 from meid_bench.benchmark.benchmark import Benchmark, save_benchmark
 from meid_bench.benchmark.build_manifest import (
-    FILE,
+    MANIFEST_FILE,
     SCHEMA,
     BuildManifest,
-    Found,
+    OfficialFile,
     VideosFound,
-    load_manifest,
-    save_manifest,
+    load_build_manifest,
+    save_build_manifest,
 )
 from meid_bench.benchmark.download import verify
 from meid_bench.benchmark.labels_csv import FRACTIONS, own_benchmark
 from meid_bench.benchmark.longtail import Bins
+from meid_bench.benchmark.official_videos import (
+    Gathered,
+    Mode,
+    Transfer,
+    gather_videos,
+    record_videos,
+)
 from meid_bench.benchmark.source import Source, annotation_files
 from meid_bench.benchmark.spec import check_name, find_spec, load_spec, packaged_specs
-from meid_bench.benchmark.video_source import Gathered, Mode, Transfer, gather_videos, record_videos
 from meid_bench.disk import named_when_full
 from meid_bench.errors import DataError, SettingError
 from meid_bench.files import benchmark_dir
@@ -31,6 +37,8 @@ from meid_bench.lock import alone
 
 # One build at a time in a data root: two would fetch the same files into one another.
 LOCK = ".build.lock"
+# T of a benchmark of one's own, where nothing else was asked for.
+OWN_FRAMES = 200
 
 
 @dataclass(frozen=True)
@@ -92,7 +100,7 @@ def build(
         else:
             gathered = Gathered(None)
         manifest = _manifest(benchmark, sources, gathered)
-        save_manifest(manifest, root)
+        save_build_manifest(manifest, root)
     # VideoLT's authors hand out features, not videos.
     features = spec.format == "videolt" and origin.folder is not None
     return BuildResult(
@@ -106,7 +114,7 @@ def build_own(
     name: str,
     root: Path,
     *,
-    frames: int,
+    frames: int = OWN_FRAMES,
     bins: Bins | None = None,
     fractions: Sequence[Fraction] = FRACTIONS,
 ) -> BuildResult:
@@ -119,7 +127,7 @@ def build_own(
         root: The data root.
         frames: T, frames per video.
         bins: Bounds of head, medium and tail; None for thirds of the classes.
-        fractions: Shares of train, val and test where the csv names no splits.
+        fractions: Of train, val and test where the csv names no splits.
 
     Raises:
         MeidBenchError: Anything that the files or a setting did wrong.
@@ -131,42 +139,44 @@ def build_own(
     if name in packaged_specs():
         raise SettingError(f"{name!r} is the name of a packaged dataset; choose another one")
     benchmark = own_benchmark(labels, name, frames, bins, fractions)
-    there = None
+    videos = None
     if video_folder is not None:
-        there = _in_place(video_folder, name, benchmark.all_ids(), root)
+        videos = _in_place(video_folder, name, benchmark.all_ids(), root)
     with alone(root / LOCK, "build"), named_when_full(root):
         _save(benchmark, root)
-        manifest = _manifest(benchmark, {"labels": verify(labels, None, None)}, Gathered(there))
-        save_manifest(manifest, root)
+        manifest = _manifest(benchmark, {"labels": verify(labels)}, Gathered(videos))
+        save_build_manifest(manifest, root)
     return BuildResult(benchmark, manifest, benchmark_dir(root, name))
 
 
 def _in_place(folder: Path, archive: str, ids: Sequence[str], root: Path) -> VideosFound:
     if not folder.is_dir():
         raise SettingError(f"{folder} is no folder; name the one that holds the videos")
-    there = record_videos(folder, archive, ids, root)
-    if not there.found:
+    videos = record_videos(folder, archive, ids, root)
+    if not videos.found:
         raise DataError(
             f"{folder} holds none of the {len(ids)} listed videos, such as {ids[0]}.mp4; a "
             "video's file has its id as name, and one of the usual suffixes"
         )
-    return there
+    return videos
 
 
 def _save(benchmark: Benchmark, root: Path) -> None:
     """Write the benchmark; a manifest of other labels must not outlive it, even for a moment."""
     folder = benchmark_dir(root, benchmark.name)
     try:
-        before = load_manifest(root, benchmark.name)
+        before = load_build_manifest(root, benchmark.name)
         outlived = before is not None and before.fingerprint != benchmark.fingerprint
     except DataError:
         outlived = True
     if outlived:
-        (folder / FILE).unlink()
+        (folder / MANIFEST_FILE).unlink()
     save_benchmark(benchmark, folder)
 
 
-def _manifest(benchmark: Benchmark, sources: dict[str, Found], gathered: Gathered) -> BuildManifest:
+def _manifest(
+    benchmark: Benchmark, sources: dict[str, OfficialFile], gathered: Gathered
+) -> BuildManifest:
     return BuildManifest(
         schema=SCHEMA,
         name=benchmark.name,

@@ -10,17 +10,17 @@ from meid_bench.codec import decode, read_json
 from meid_bench.errors import DataError
 from meid_bench.files import benchmark_dir, write_text
 
-FILE = "manifest.json"
+MANIFEST_FILE = "manifest.json"
 SCHEMA = 1
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """An official file or folder as it was found.
+class OfficialFile:
+    """An official file that a benchmark was built from.
 
     Attributes:
-        path: Where: an address, or a path on the disk.
-        bytes: Its size; of a folder None.
+        path: Its address, or its path on the disk.
+        bytes: Its size, or None where the server did not say.
         sha256: Its sum, or None where the whole of it was never read.
         etag: What the server called this version, or None.
     """
@@ -65,7 +65,7 @@ class BuildManifest:
     schema: int
     name: str
     fingerprint: str
-    sources: Mapping[str, Found]
+    sources: Mapping[str, OfficialFile]
     videos: VideosFound | None
     tool_version: str
     date: str
@@ -75,19 +75,19 @@ class BuildManifest:
         return None if self.videos is None else root / self.videos.folder
 
 
-def save_manifest(manifest: BuildManifest, root: Path) -> None:
+def save_build_manifest(manifest: BuildManifest, root: Path) -> None:
     """Write manifest.json into the benchmark's folder, whole or not at all."""
-    path = benchmark_dir(root, manifest.name) / FILE
+    path = benchmark_dir(root, manifest.name) / MANIFEST_FILE
     write_text(path, json.dumps(asdict(manifest), ensure_ascii=False, indent=1) + "\n")
 
 
-def load_manifest(root: Path, name: str) -> BuildManifest | None:
+def load_build_manifest(root: Path, name: str) -> BuildManifest | None:
     """Read a benchmark's manifest; None where no build of it came to its end.
 
     Raises:
         DataError: The file is damaged.
     """
-    path = benchmark_dir(root, name) / FILE
+    path = benchmark_dir(root, name) / MANIFEST_FILE
     if not path.is_file():
         return None
     try:

@@ -5,11 +5,10 @@ import json
 import logging
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from meid_bench.benchmark.archives.remote import ChangedError, NoRangesError, Remote, Version
-from meid_bench.benchmark.build_manifest import Found
-from meid_bench.codec import decode
+from meid_bench.benchmark.build_manifest import OfficialFile
+from meid_bench.codec import decode, read_json
 from meid_bench.disk import check_space, named_when_full
 from meid_bench.errors import DataError
 from meid_bench.files import write_text
@@ -24,7 +23,9 @@ QUIET = 256 << 20
 log = logging.getLogger(__name__)
 
 
-def download(url: str, path: Path, size: int | None = None, sha256: str | None = None) -> Found:
+def download(
+    url: str, path: Path, size: int | None = None, sha256: str | None = None
+) -> OfficialFile:
     """Fetch a file, or go on with one that was begun; it takes its name only when verified.
 
     The part fetched so far lies beside it, `<name>.part`, with the version that it belongs to,
@@ -66,33 +67,44 @@ def download(url: str, path: Path, size: int | None = None, sha256: str | None =
         part.replace(path)
     finally:
         _beside(part).unlink(missing_ok=True)
-    return Found(url, found.bytes, found.sha256, version.etag)
+    return OfficialFile(url, found.bytes, found.sha256, version.etag)
 
 
-def verify(path: Path, size: int | None, sha256: str | None, name: str = "") -> Found:
+def check_size(url: str, size: int | None, expected: int | None) -> None:
+    """Compare the size that a server names with the published one, where there are both.
+
+    Raises:
+        DataError: They differ.
+    """
+    if None not in (size, expected) and size != expected:
+        raise DataError(
+            f"{url} has {size} bytes, {expected} were expected; it is another file than "
+            "the official one, name a mirror or a folder with --source"
+        )
+
+
+def verify(path: Path, size: int | None = None, sha256: str | None = None) -> OfficialFile:
     """Compare a file with its published size and sum, where there are any.
 
     Args:
         path: The file.
         size: Bytes expected, or None.
         sha256: Sum expected, or None.
-        name: What the message calls it; its path where left out.
 
     Raises:
         DataError: It is another file; the sentence holds what was expected and what was found.
     """
-    name = name or str(path)
     seen = path.stat().st_size
     if size is not None and seen != size:
         raise DataError(
-            f"{name} has {seen} bytes, {size} were expected; remove it and fetch it again"
+            f"{path} has {seen} bytes, {size} were expected; remove it and fetch it again"
         )
     found = file_sha256(path)
     if sha256 is not None and found != sha256:
         raise DataError(
-            f"{name} has the sha256 {found}, {sha256} was expected; remove it and fetch it again"
+            f"{path} has the sha256 {found}, {sha256} was expected; remove it and fetch it again"
         )
-    return Found(str(path.resolve()), seen, found)
+    return OfficialFile(str(path.resolve()), seen, found)
 
 
 def file_sha256(path: Path) -> str:
@@ -119,11 +131,7 @@ def _fetch(url: str, part: Path, size: int | None) -> Version:
     with remote.stream(done) as stream, named_when_full(part.parent):
         first = stream.read(BLOCK)
         version = remote.version()
-        if size is not None and version.size not in (None, size):
-            raise DataError(
-                f"{url} has {version.size} bytes, {size} were expected; it is another file than "
-                "the official one, name a mirror or a folder with --source"
-            )
+        check_size(url, version.size, size)
         check_space(part.parent, (version.size or 0) - done, part.stem)
         write_text(_beside(part), json.dumps({"url": url} | asdict(version)))
         with (
@@ -141,7 +149,7 @@ def _fetch(url: str, part: Path, size: int | None) -> Version:
 def _begun(part: Path, url: str) -> Version | None:
     """The version that a part belongs to, or None where there is no part to continue."""
     try:
-        data: dict[str, Any] = json.loads(_beside(part).read_text(encoding="utf-8"))
+        data = read_json(_beside(part))
         same = data.pop("url") == url and part.stat().st_size > 0
         version = decode(Version, data)
     except (OSError, ValueError, KeyError, AttributeError):

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import Path, PurePath
+from pathlib import Path
 
 from meid_bench.benchmark.annotation import Annotation, id_fault
 from meid_bench.benchmark.benchmark import SPLITS, Benchmark
@@ -50,9 +50,12 @@ def read_labels(path: Path) -> LabelCsv:
     has_splits = False
     for line, row in read_rows(path, COLUMNS):
         where = f"{path}, line {line}"
-        video = _video_id(row["video"].strip())
+        name, _, suffix = row["video"].strip().rpartition(".")
+        video = name if f".{suffix.lower()}" in SUFFIXES else row["video"].strip()
         if fault := id_fault(video):
-            raise DataError(f"{where}: {fault}; name the file of a video")
+            raise DataError(
+                f"{where}: {fault}; put the videos into one folder, and name the file of one"
+            )
         if video in names:
             raise DataError(f"{where}: video {video!r} is there twice; give it one row")
         names[video] = tuple(filter(None, map(str.strip, row["labels"].split(";"))))
@@ -91,7 +94,7 @@ def own_benchmark(
         name: The benchmark's name.
         frames: T, frames per video.
         bins: Bounds of head, medium and tail; None for thirds of the classes.
-        fractions: Shares of train, val and test where the csv names no splits.
+        fractions: Of train, val and test where the csv names no splits.
 
     Raises:
         DataError: As `read_labels`; or a split is empty, or a label is never in train.
@@ -121,8 +124,3 @@ def own_benchmark(
         bins=Bins.thirds(counts) if bins is None else bins,
         frames=frames,
     )
-
-
-def _video_id(name: str) -> str:
-    path = PurePath(name)
-    return path.stem if path.suffix.lower() in SUFFIXES and path.name == name else name

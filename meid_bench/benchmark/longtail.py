@@ -1,7 +1,7 @@
 """The long tail in numbers: class counts, head/medium/tail bins, imbalance ratio; pure."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -111,3 +111,57 @@ def statistics(
         labels_per_video=sum(map(len, both)) / len(both) if both else float("nan"),
         imbalance_ratio=imbalance_ratio(counts),
     )
+
+
+_TABLE1_NAMES = {
+    "classes": "classes",
+    "head": "head classes",
+    "medium": "medium classes",
+    "tail": "tail classes",
+    "train": "train videos",
+    "val": "val videos",
+    "test": "test videos",
+    "labels_per_video": "labels per video (train, test)",
+    "imbalance_ratio": "imbalance ratio (train)",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Table1Number:
+    """One number of Table 1's row, as built and as the paper prints it.
+
+    Attributes:
+        name: What it is.
+        built: As it would be printed: whole numbers, and one decimal for the two quotients.
+        expected: The paper's, or None where no paper printed one.
+    """
+
+    name: str
+    built: str
+    expected: str | None
+
+    @property
+    def agrees(self) -> bool | None:
+        """Whether both print alike; None where there is nothing to compare with."""
+        return None if self.expected is None else self.built == self.expected
+
+
+def table1_row(built: Statistics, expected: Statistics | None) -> list[Table1Number]:
+    """Every number of Table 1's row beside the paper's, in the paper's order.
+
+    >>> row = Statistics(157, 41, 81, 35, 2213, 469, 1012, 6.93, 61.78)
+    >>> table1_row(row, Statistics(157, 41, 81, 35, 2213, 469, 1012, 6.9, 61.8))[-1]
+    Table1Number(name='imbalance ratio (train)', built='61.8', expected='61.8')
+    """
+    return [
+        Table1Number(
+            _TABLE1_NAMES[field.name],
+            _printed(getattr(built, field.name)),
+            None if expected is None else _printed(getattr(expected, field.name)),
+        )
+        for field in fields(Statistics)
+    ]
+
+
+def _printed(number: float) -> str:
+    return str(number) if isinstance(number, int) else f"{number:.1f}"

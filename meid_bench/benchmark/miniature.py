@@ -14,7 +14,7 @@ import numpy as np
 
 from meid_bench.benchmark.download import file_sha256
 from meid_bench.benchmark.scenery import ACTIONS, ROOMS, SLOTS, Colour, Happening, encode, render
-from meid_bench.benchmark.spec import FILE, load_spec
+from meid_bench.benchmark.spec import SPEC_FILE, load_spec
 from meid_bench.errors import SettingError
 from meid_bench.files import atomic, write_text
 from meid_bench.progress import Progress
@@ -27,7 +27,7 @@ BINS = {"tail_max": 6, "medium_max": 16}
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class SplitSize:
     """How large a split is, who acts in it, and which official file its rows are in."""
 
     videos: int
@@ -36,10 +36,10 @@ class Part:
     file: str
 
 
-PARTS = {
-    "train": Part(72, 14, 3, "train"),
-    "val": Part(20, 5, 2, "test"),
-    "test": Part(40, 8, 4, "test"),
+SPLIT_SIZES = {
+    "train": SplitSize(72, 14, 3, "train"),
+    "val": SplitSize(20, 5, 2, "test"),
+    "test": SplitSize(40, 8, 4, "test"),
 }
 UNLABELLED = 2  # rows without actions in each official file, as there are in Charades
 
@@ -94,7 +94,7 @@ def make_release(folder: Path, seed: int, frames: int = 8) -> Path:
         SettingError: The folder holds another release.
     """
     title = f"Demo (made-up videos, seed {seed})"
-    if (folder / FILE).is_file():  # it is written last: all the rest is there
+    if (folder / SPEC_FILE).is_file():  # it is written last: all the rest is there
         there = load_spec(folder).title
         if there != title:
             raise SettingError(f"{folder} holds {there!r}, not {title!r}; choose another folder")
@@ -104,11 +104,11 @@ def make_release(folder: Path, seed: int, frames: int = 8) -> Path:
     members = _annotation_files(clips)
     _write_zip(annotations, {f"Charades/{name}": text.encode() for name, text in members.items()})
     _write_videos(videos, [clip for split in clips.values() for clip in split], seed)
-    for split in PARTS:
+    for split in SPLIT_SIZES:
         listed = sorted(clip.id for clip in clips[split] if clip.labels)
         write_text(folder / f"{split}.txt", "".join(f"{name}\n" for name in listed))
     spec = _spec(annotations, videos) | {"title": title, "frames": frames}
-    write_text(folder / FILE, json.dumps(spec, indent=2) + "\n")
+    write_text(folder / SPEC_FILE, json.dumps(spec, indent=2) + "\n")
     return folder
 
 
@@ -118,12 +118,14 @@ def plan(seed: int) -> dict[str, list[Clip]]:
     names = iter(_names(draw, 5, 200))
     subjects = iter(_names(draw, 4, 40))
     clips: dict[str, list[Clip]] = {}
-    for split, part in PARTS.items():
-        counts = [max(part.least, n * part.videos // PARTS["train"].videos) for n in TRAIN_COUNTS]
-        labels = _label_sets(counts, part.videos, draw)
+    for split, size in SPLIT_SIZES.items():
+        counts = [
+            max(size.least, n * size.videos // SPLIT_SIZES["train"].videos) for n in TRAIN_COUNTS
+        ]
+        labels = _label_sets(counts, size.videos, draw)
         if split != "val":  # val shares test's official file, which has its unlabelled rows already
             labels += [set() for _ in range(UNLABELLED)]
-        cast = [(next(subjects), _shirt(draw)) for _ in range(part.subjects)]
+        cast = [(next(subjects), _shirt(draw)) for _ in range(size.subjects)]
         clips[split] = [
             _clip(next(names), cast[index % len(cast)], sorted(of_video), draw)
             for index, of_video in enumerate(labels)
@@ -204,7 +206,12 @@ def _annotation_files(clips: dict[str, list[Clip]]) -> dict[str, str]:
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(COLUMNS)
-        here = [clip for split, part in PARTS.items() if part.file == file for clip in clips[split]]
+        here = [
+            clip
+            for split, size in SPLIT_SIZES.items()
+            if size.file == file
+            for clip in clips[split]
+        ]
         writer.writerows(clip.row() for clip in sorted(here, key=lambda clip: clip.id))
         texts[f"Charades_v1_{file}.csv"] = text.getvalue()
     return texts
@@ -242,7 +249,7 @@ def _spec(annotations: Path, videos: Path) -> dict[str, object]:
         "training_frames": None,
         "expected": None,
         "published": None,
-        "lists": {split: f"{split}.txt" for split in PARTS},
+        "lists": {split: f"{split}.txt" for split in SPLIT_SIZES},
         "lists_origin": None,
         "checks": None,
         "fingerprint": None,

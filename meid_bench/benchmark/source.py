@@ -1,4 +1,4 @@
-"""Source: where official files come from: their address, a mirror, or a folder of one's own."""
+"""Source: where official files come from, a server or a folder; the annotation files from it."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -7,10 +7,10 @@ from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from urllib.parse import urlsplit
 
-from meid_bench.benchmark.archives.opener import open_archive
-from meid_bench.benchmark.build_manifest import Found
+from meid_bench.benchmark.archives.archive import open_archive
+from meid_bench.benchmark.build_manifest import OfficialFile
 from meid_bench.benchmark.download import download, verify
-from meid_bench.benchmark.spec import Annotations, filename
+from meid_bench.benchmark.spec import AnnotationArchive, filename
 from meid_bench.errors import DataError, SettingError
 from meid_bench.files import downloads_dir
 
@@ -20,7 +20,7 @@ class Source:
     """What `--source` names.
 
     Attributes:
-        folder: Of files that are there already, or None.
+        folder: Of official files on the disk, or None.
         mirror: The address to take the place of the official one, or None.
     """
 
@@ -57,8 +57,8 @@ class Source:
 
 @contextmanager
 def annotation_files(
-    annotations: Annotations, source: Source, root: Path, beside: Path, by_sum: bool
-) -> Iterator[tuple[dict[str, Path], dict[str, Found]]]:
+    annotations: AnnotationArchive, source: Source, root: Path, beside: Path, by_sum: bool
+) -> Iterator[tuple[dict[str, Path], dict[str, OfficialFile]]]:
     """Find, or fetch and unpack, the annotation files.
 
     They are looked for unpacked, then zipped: in the source's folder where one was named,
@@ -84,19 +84,26 @@ def annotation_files(
     folders = [source.folder, beside] if source.folder is not None else [beside, downloads]
     for folder in folders:
         if files := _unpacked(annotations.members, folder):
-            yield files, {role: verify(file, None, None) for role, file in files.items()}
+            yield files, {role: verify(file) for role, file in files.items()}
             return
     path = find_file(filename(annotations.url), folders)
     if path is not None:
-        expected = (annotations.bytes, annotations.sha256) if by_sum else (None, None)
-        found = verify(path, *expected)
+        origin = verify(path, annotations.bytes, annotations.sha256) if by_sum else verify(path)
     elif source.folder is None and "://" in (url := source.url(annotations.url)):
         path = downloads / filename(annotations.url)
-        found = download(url, path, annotations.bytes, annotations.sha256)
+        origin = download(url, path, annotations.bytes, annotations.sha256)
     else:
-        raise DataError(_nowhere(annotations, folders))
-    with TemporaryDirectory(prefix="meid-bench-") as scratch:
-        yield _unpack(annotations.members, path, Path(scratch)), {"annotations": found}
+        names = ", ".join(PurePosixPath(member).name for member in annotations.members.values())
+        raise DataError(
+            f"There is neither {filename(annotations.url)} nor all of {names} in "
+            f"{' or '.join(map(str, dict.fromkeys(folders)))}; put them there, or leave --source "
+            "out to fetch them (a folder of videos alone is --video-dir)"
+        )
+    with TemporaryDirectory(prefix="meid-bench-") as scratch, open_archive(path) as archive:
+        files = {role: Path(scratch) / role for role in annotations.members}
+        for role, member in annotations.members.items():
+            archive.copy(archive.find(member), files[role])
+        yield files, {"annotations": origin}
 
 
 def find_file(name: str, folders: Sequence[Path]) -> Path | None:
@@ -112,20 +119,3 @@ def _unpacked(members: Mapping[str, str], folder: Path) -> dict[str, Path] | Non
         if files and all(file.is_file() for file in files.values()):
             return files
     return None
-
-
-def _unpack(members: Mapping[str, str], path: Path, folder: Path) -> dict[str, Path]:
-    files = {role: folder / role for role in members}
-    with open_archive(path) as archive:
-        for role, member in members.items():
-            archive.copy(archive.find(member), files[role])
-    return files
-
-
-def _nowhere(annotations: Annotations, folders: Sequence[Path]) -> str:
-    names = ", ".join(PurePosixPath(member).name for member in annotations.members.values())
-    where = " or ".join(map(str, dict.fromkeys(folders)))
-    return (
-        f"There is neither {filename(annotations.url)} nor all of {names} in {where}; put them "
-        "there, or leave --source out to fetch them (a folder of videos alone is --video-dir)"
-    )

@@ -14,7 +14,7 @@ from meid_bench.codec import decode, read_json
 from meid_bench.errors import DataError, SettingError, unknown
 from meid_bench.files import packaged_splits
 
-FILE = "spec.json"
+SPEC_FILE = "spec.json"
 ID = "{id}"
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -39,7 +39,7 @@ def filename(url: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Annotations:
+class AnnotationArchive:
     """The archive of annotation files.
 
     Attributes:
@@ -61,8 +61,8 @@ class Annotations:
 
 
 @dataclass(frozen=True, slots=True)
-class Videos:
-    """The archive of videos; `url`, `bytes` and `sha256` as in `Annotations`.
+class VideoArchive:
+    """The archive of videos; `url`, `bytes` and `sha256` as in `AnnotationArchive`.
 
     Attributes:
         archive: Its short name; the folder of the unpacked videos has it.
@@ -91,8 +91,8 @@ class Videos:
 class Sources:
     """The official files of a benchmark; no archive of videos where there is none to fetch."""
 
-    annotations: Annotations
-    videos: Videos | None
+    annotations: AnnotationArchive
+    videos: VideoArchive | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +141,7 @@ class Spec:
         lists: Split to its file of ids beside spec.json; None where the lists come with the
             official files.
         lists_origin: Who published these lists; None where they were made here.
-        checks: File of check bytes beside spec.json (see `identity.py`), or None.
+        checks: File of check bytes beside spec.json (see `assemble.py`), or None.
         fingerprint: The benchmark's; annotation files that give another one are refused. None
             where the specification does not say.
         citation: How to cite it.
@@ -187,18 +187,18 @@ def find_spec(which: str | Path) -> Path:
     if str(which) in packaged_specs():
         return packaged_splits() / which
     folder = Path(which)
-    if folder.name == FILE:
+    if folder.name == SPEC_FILE:
         folder = folder.parent
-    if (folder / FILE).is_file():
+    if (folder / SPEC_FILE).is_file():
         return folder
     if folder.is_dir():
-        raise SettingError(f"{folder} holds no {FILE}; name a folder with one, or a dataset")
+        raise SettingError(f"{folder} holds no {SPEC_FILE}; name a folder with one, or a dataset")
     raise unknown("dataset", str(which), packaged_specs())
 
 
 def packaged_specs() -> list[str]:
     """Names of the specifications that come with the toolkit, sorted."""
-    return sorted(path.parent.name for path in packaged_splits().glob(f"*/{FILE}"))
+    return sorted(path.parent.name for path in packaged_splits().glob(f"*/{SPEC_FILE}"))
 
 
 def load_spec(folder: Path) -> Spec:
@@ -210,12 +210,12 @@ def load_spec(folder: Path) -> Spec:
     Raises:
         DataError: It is not JSON, or a key is missing, unknown or of the wrong type.
     """
-    path = folder / FILE
+    path = folder / SPEC_FILE
     try:
         data = _read(path)
         if "base" in data:
             base = folder.resolve().parent / check_name(str(data.pop("base")))
-            data = _overlaid(_read(base / FILE), data)
+            data = _overlaid(_read(base / SPEC_FILE), data)
         return decode(Spec, data)
     except OSError as error:
         raise DataError(

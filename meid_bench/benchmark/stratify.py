@@ -20,21 +20,21 @@ _CHAIN = 3  # moves of one video each that follow from one another
 
 
 def parse_fractions(text: str) -> tuple[Fraction, Fraction, Fraction]:
-    """Read "0.7,0.1,0.2": the shares of train, val and test.
+    """Read "0.7,0.1,0.2": the fractions of train, val and test.
 
     Raises:
         SettingError: These are not three positive numbers that add up to 1.
     """
     try:
-        shares = tuple(Fraction(part.strip()) for part in text.split(","))
+        fractions = tuple(Fraction(part.strip()) for part in text.split(","))
     except (ValueError, ZeroDivisionError):
-        shares = ()
-    if len(shares) != 3 or min(shares) <= 0 or sum(shares) != 1:
+        fractions = ()
+    if len(fractions) != 3 or min(fractions) <= 0 or sum(fractions) != 1:
         raise SettingError(
             f"Fractions {text!r} where three positive numbers for train, val and test that add up "
             "to 1 were expected, such as 0.7,0.1,0.2"
         )
-    return shares
+    return fractions
 
 
 @dataclass
@@ -77,20 +77,18 @@ def stratify(
     videos: Sequence[Annotation],
     num_classes: int,
     fractions: Sequence[Fraction],
-    seed: str = "",
 ) -> dict[str, list[Annotation]]:
     """Divide videos so that every class is in every part where it can be.
 
     The rarest class is dealt out first, each of its videos to a part that has none of it yet,
-    then to the part that lacks most of its share. Classes with three videos or more are in all
+    then to the part that lacks most of its quota. Classes with three videos or more are in all
     parts, unless their videos' other labels stand against it; those with two are in train and
     test. Where this and the fractions cannot both hold, it comes first.
 
     Args:
         videos: Those to divide, each with a label.
         num_classes: C.
-        fractions: Shares of train, val and test; they add up to 1.
-        seed: Any string; another one gives another division.
+        fractions: Of train, val and test; they add up to 1.
 
     Returns:
         Split to its videos, in the given order.
@@ -98,12 +96,12 @@ def stratify(
     Reference:
         Sechidis et al., "On the Stratification of Multi-label Data", ECML PKDD 2011.
     Differs:
-        Presence in each part comes before the shares, ties are broken by a hash of the id and
+        Presence in each part comes before the fractions, ties are broken by a hash of the id and
         not by chance, and a last pass moves videos where a class is still absent from a part.
     """
     ordered = sorted(
         range(len(videos)),
-        key=lambda i: hashlib.sha256(f"{seed}\n{videos[i].id}".encode()).digest(),
+        key=lambda i: hashlib.sha256(videos[i].id.encode()).digest(),
     )
     totals = class_counts((video.labels for video in videos), num_classes)
     division = _Division([videos[i].labels for i in ordered], _wanted(totals))
@@ -128,7 +126,7 @@ def _deal(division: _Division, totals: NDArray[np.int64], fractions: Sequence[Fr
     room = [fraction * len(division.labels) for fraction in fractions]
     order = [SPLITS.index(split) for split in _PRIORITY]
     for label in np.lexsort((np.arange(len(totals)), totals)):
-        share = [fraction * int(totals[label]) for fraction in fractions]
+        quota = [fraction * int(totals[label]) for fraction in fractions]
         for video in division.members[label]:
             if division.part[video] >= 0:
                 continue
@@ -137,7 +135,7 @@ def _deal(division: _Division, totals: NDArray[np.int64], fractions: Sequence[Fr
                 order,
                 key=lambda p: (
                     counts[p] < wanted[p],
-                    share[p] - int(counts[p]),
+                    quota[p] - int(counts[p]),
                     room[p],
                     -order.index(p),
                 ),

@@ -1,6 +1,5 @@
 """VideoLT: the official lists, as annotations."""
 
-from collections.abc import Mapping
 from pathlib import Path
 
 from meid_bench.benchmark.annotation import Annotation, id_fault
@@ -67,8 +66,3 @@ def read_list(path: Path, num_classes: int) -> tuple[Annotation, ...]:
     if not videos:
         raise DataError(f"{path} lists no video; fetch the official file again")
     return tuple(videos.values())
-
-
-def read_lists(paths: Mapping[str, Path], num_classes: int) -> dict[str, tuple[Annotation, ...]]:
-    """Read the official lists, split name to file; `Benchmark` sees that no id is in two."""
-    return {split: read_list(path, num_classes) for split, path in paths.items()}

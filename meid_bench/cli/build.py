@@ -1,10 +1,10 @@
 """`meid-bench build`: official files, or one's own, become a benchmark."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from click.core import ParameterSource
 
 from meid_bench.cli.root_option import root_option
 
@@ -25,9 +25,13 @@ SHOWN = 5
 @click.option(
     "--videos",
     type=click.Choice(["needed", "all", "none"]),
-    default="needed",
-    show_default=True,
-    help="Take the listed videos out of the archive, the whole archive, or none.",
+    help="Take the listed videos out of the archive (if left out), the whole archive, or none.",
+)
+@click.option(
+    "--video-dir",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="A folder of videos to use in place: your own, or a dataset's.",
 )
 @click.option(
     "--from",
@@ -36,46 +40,33 @@ SHOWN = 5
     metavar="CSV",
     help="Your own labels: columns video, labels (a;b), and split if you have one.",
 )
-@click.option(
-    "--video-dir",
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="A folder of videos to use in place: your own, or a dataset's.",
-)
 @click.option("--name", help="Name of your benchmark.")
 @click.option(
     "--frames",
-    default=200,
-    show_default=True,
     type=click.IntRange(min=1),
-    help="Frames per video of your own.",
+    help="Frames per video of your own; 200 if left out.",
 )
 @click.option(
     "--fractions",
-    default="0.7,0.1,0.2",
-    show_default=True,
-    help="Shares of train, val and test where your csv names no split.",
+    metavar="TRAIN,VAL,TEST",
+    help="Of your videos, where your csv names no split; 0.7,0.1,0.2 if left out.",
 )
 @click.option(
     "--bins",
-    default="thirds",
-    show_default=True,
     metavar="TAIL,MEDIUM",
-    help="Largest training count of your tail and medium classes, or thirds of the classes.",
+    help="Largest training count of your tail and medium classes; thirds of them if left out.",
 )
 @root_option
-@click.pass_context
 def build(
-    context: click.Context,
     dataset: str | None,
     source: str | None,
-    videos: str,
-    labels: Path | None,
+    videos: str | None,
     video_dir: Path | None,
+    labels: Path | None,
     name: str | None,
-    frames: int,
-    fractions: str,
-    bins: str,
+    frames: int | None,
+    fractions: str | None,
+    bins: str | None,
     root: Path,
 ) -> None:
     """Build DATASET, a packaged name or a folder with a spec.json; or a benchmark of your own.
@@ -87,82 +78,86 @@ def build(
     meid-bench build charadeslt --source DIR --videos none
     meid-bench build --from labels.csv --video-dir DIR --name kitchen
     """
-    from meid_bench.benchmark import build as builder
-    from meid_bench.benchmark.stratify import parse_fractions
-
-    _refuse_mixture(context, own=labels is not None)
     if labels is None:
-        assert dataset is not None
-        result = builder.build(
-            dataset,
-            root,
-            source,
-            videos,  # type: ignore[arg-type]  # click offers exactly these
-            video_folder=video_dir,
-        )
+        own = {"--name": name, "--frames": frames, "--fractions": fractions, "--bins": bins}
+        _refuse(own, "is for your own data and needs --from")
+        result = _build_official(dataset, root, source, videos, video_dir)
     else:
-        assert name is not None
-        result = builder.build_own(
-            labels,
-            video_dir,
-            name,
-            root,
-            frames=frames,
-            bins=_bins(bins),
-            fractions=parse_fractions(fractions),
-        )
-    _print(result, root)
-
-
-OFFICIAL = ("dataset", "source", "videos")
-OWN = ("labels", "name", "frames", "fractions", "bins")
-
-
-def _refuse_mixture(context: click.Context, own: bool) -> None:
-    """An official dataset and data of one's own have options of their own."""
-    given = [
-        parameter
-        for parameter in context.command.params
-        if context.get_parameter_source(parameter.name or "") is ParameterSource.COMMANDLINE
-    ]
-    if own:
-        if context.params["name"] is None:
-            raise click.UsageError("--from also needs --name")
-        features_only = context.params["videos"] == "none"
-        if (context.params["video_dir"] is None) != features_only:
+        videos_asked = None if videos == "none" else videos
+        official = {"DATASET": dataset, "--source": source, "--videos": videos_asked}
+        _refuse(official, "is for official data, not for --from")
+        if (video_dir is None) != (videos == "none"):
             raise click.UsageError(
                 "--from needs either --video-dir or, where you have features only, --videos none"
             )
-        given = [option for option in given if not (features_only and option.name == "videos")]
-    elif context.params["dataset"] is None:
+        result = _build_own(labels, video_dir, name, root, frames, fractions, bins)
+    _print(result, root)
+
+
+def _refuse(options: Mapping[str, object], why: str) -> None:
+    for option, value in options.items():
+        if value is not None:
+            raise click.UsageError(f"{option} {why}")
+
+
+def _build_official(
+    dataset: str | None, root: Path, source: str | None, videos: str | None, video_dir: Path | None
+) -> "BuildResult":
+    from meid_bench.benchmark.build import build as build_official
+
+    if dataset is None:
         raise click.UsageError("name a DATASET, or your own data with --from")
-    for parameter in given:
-        if parameter.name in (OFFICIAL if own else OWN):
-            shown = "DATASET" if parameter.name == "dataset" else parameter.opts[0]
-            raise click.UsageError(
-                f"{shown} is for official data, not for --from"
-                if own
-                else f"{shown} is for your own data and needs --from"
-            )
+    return build_official(
+        dataset,
+        root,
+        source,
+        videos or "needed",  # type: ignore[arg-type]  # click offers exactly the three
+        video_folder=video_dir,
+    )
 
 
-def _bins(text: str) -> "Bins | None":
+def _build_own(
+    labels: Path,
+    video_dir: Path | None,
+    name: str | None,
+    root: Path,
+    frames: int | None,
+    fractions: str | None,
+    bins: str | None,
+) -> "BuildResult":
+    from meid_bench.benchmark.build import OWN_FRAMES, build_own
+    from meid_bench.benchmark.labels_csv import FRACTIONS
+    from meid_bench.benchmark.stratify import parse_fractions
+
+    if name is None:
+        raise click.UsageError("--from also needs --name")
+    return build_own(
+        labels,
+        video_dir,
+        name,
+        root,
+        frames=frames or OWN_FRAMES,
+        bins=None if bins is None else _bins(bins),
+        fractions=FRACTIONS if fractions is None else parse_fractions(fractions),
+    )
+
+
+def _bins(text: str) -> "Bins":
     from meid_bench.benchmark.longtail import Bins
     from meid_bench.errors import SettingError
 
-    if text == "thirds":
-        return None
     try:
         tail, medium = (int(part) for part in text.split(","))
         return Bins(tail, medium)
     except ValueError as error:
         raise SettingError(
-            f"Bins {text!r} where 'thirds' or two rising counts were expected, such as 20,100"
+            f"Bins {text!r} where two rising counts were expected, such as 20,100; leave --bins "
+            "out for thirds of the classes"
         ) from error
 
 
 def _print(result: "BuildResult", root: Path) -> None:
-    from meid_bench.cli.table1_text import print_table1
+    from meid_bench.cli.stats import print_table1
     from meid_bench.disk import readable
     from meid_bench.features.npy_store import register_all
 

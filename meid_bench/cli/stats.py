@@ -31,7 +31,6 @@ def stats(dataset: str, plot: Path | None, as_json: bool, root: Path) -> None:
     meid-bench stats charadeslt --plot charadeslt.png
     """
     from meid_bench.benchmark.benchmark import load_benchmark
-    from meid_bench.cli.table1_text import print_table1
 
     benchmark = load_benchmark(dataset, root)
     if as_json:
@@ -47,22 +46,41 @@ def stats(dataset: str, plot: Path | None, as_json: bool, root: Path) -> None:
         click.echo(f"Drawn: {plot}", err=True)
 
 
+def print_table1(benchmark: "Benchmark") -> None:
+    """Print every number of the benchmark's row, beside the paper's where there is one."""
+    from tabulate import tabulate
+
+    from meid_bench.benchmark.longtail import table1_row
+
+    marks = {True: "yes", False: "NO", None: ""}
+    row = table1_row(benchmark.statistics(), benchmark.expected)
+    cells = [(number.name, number.built, number.expected, marks[number.agrees]) for number in row]
+    columns = 4 if benchmark.expected is not None else 2
+    click.echo(
+        tabulate(
+            [cell[:columns] for cell in cells],
+            headers=("", "built", "expected", "agrees")[:columns],
+            disable_numparse=True,
+            colalign=("left", "right", "right", "left")[:columns],
+        )
+    )
+
+
 def _as_json(benchmark: "Benchmark") -> dict[str, Any]:
     from dataclasses import asdict
 
     from meid_bench.benchmark.benchmark import SPLITS
-    from meid_bench.benchmark.table1 import compare
+    from meid_bench.benchmark.longtail import table1_row
 
-    found, expected = benchmark.statistics(), benchmark.expected
-    agrees = [number.agrees for number in compare(found, expected)]
+    built, expected = benchmark.statistics(), benchmark.expected
     return {
         "name": benchmark.name,
         "title": benchmark.title,
         "fingerprint": benchmark.fingerprint,
         "bins": asdict(benchmark.bins),
-        "statistics": asdict(found),
+        "statistics": asdict(built),
         "expected": None if expected is None else asdict(expected),
-        "agrees": None if expected is None else all(agrees),
+        "agrees": None if expected is None else all(n.agrees for n in table1_row(built, expected)),
         "classes": list(benchmark.classes),
         "videos_per_class": {split: benchmark.counts_in(split).tolist() for split in SPLITS},
     }

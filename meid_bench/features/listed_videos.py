@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from meid_bench.benchmark.benchmark import Benchmark
-from meid_bench.benchmark.build_manifest import load_manifest
+from meid_bench.benchmark.build_manifest import load_build_manifest
 from meid_bench.benchmark.video_folder import find_videos
 from meid_bench.errors import DataError, SettingError
 from meid_bench.features.decoders import DECODERS, JPG_DECODER
@@ -69,7 +69,7 @@ def _folder(benchmark: Benchmark, root: Path, video_dir: Path | None) -> tuple[P
     if video_dir is not None:
         source = video_dir.resolve().name
     else:
-        built = load_manifest(root, benchmark.name)
+        built = load_build_manifest(root, benchmark.name)
         if built is not None and built.videos is not None:
             folder, source = built.video_folder(root), built.videos.archive
     if folder is None:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from meid_bench.benchmark.annotation import Annotation
 from meid_bench.benchmark.benchmark import SPLITS, Benchmark, load_benchmark
-from meid_bench.benchmark.build_manifest import load_manifest
+from meid_bench.benchmark.build_manifest import load_build_manifest
 from meid_bench.benchmark.video_folder import find_videos
 from meid_bench.errors import DataError, MeidBenchError, unknown
 from meid_bench.features.decoders import DECODERS, JPG_DECODER, decode_video
@@ -117,7 +117,7 @@ def _frames(
     benchmark: Benchmark, video_id: str, root: Path, video_dir: Path | None
 ) -> tuple[list[tuple[float, NDArray[np.uint8]]], str]:
     """Some frames of the video, or why there are none: the rest is shown all the same."""
-    built = load_manifest(root, benchmark.name) if video_dir is None else None
+    built = load_build_manifest(root, benchmark.name) if video_dir is None else None
     folder = built.video_folder(root) if built is not None else video_dir
     if folder is None:
         return [], f"{benchmark.name} was built without videos; name their folder with --video-dir"

@@ -13,7 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from meid_bench import __version__
-from meid_bench.benchmark.benchmark import FILE, Benchmark, load_benchmark
+from meid_bench.benchmark.benchmark import BENCHMARK_FILE, Benchmark, load_benchmark
 from meid_bench.errors import DataError
 from meid_bench.files import benchmark_dir, home, runs_dir, write_text
 from meid_bench.results import report_plots
@@ -214,7 +214,7 @@ def _published_context(benchmark: Benchmark, rows: Sequence[PublishedRow]) -> di
 
 def _with_runs(root: Path) -> list[str]:
     """Built benchmarks that have a record, by name."""
-    built = sorted(path.parent.name for path in benchmark_dir(root, "").glob(f"*/{FILE}"))
+    built = sorted(path.parent.name for path in benchmark_dir(root, "").glob(f"*/{BENCHMARK_FILE}"))
     return [name for name in built if any(runs_dir(root, name).glob("*/result.json"))]
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from tabulate import tabulate
 
 from meid_bench.benchmark.benchmark import load_benchmark
-from meid_bench.benchmark.table1 import compare
+from meid_bench.benchmark.longtail import table1_row
 from meid_bench.errors import MeidBenchError
 from meid_bench.results.board import Row, setting_text
 from meid_bench.results.board_text import spread_text
@@ -151,10 +151,10 @@ def format_table1(root: Path) -> tuple[str, list[str]]:
         except MeidBenchError as error:
             missing.append(f"{title}: {error}")
             built = None
-        numbers = compare(built or expected, expected)
+        numbers = table1_row(built or expected, expected)
         headers = [number.name for number in numbers]
         if built is not None:
-            lines.append([f"{title}, built", *(number.found for number in numbers)])
+            lines.append([f"{title}, built", *(number.built for number in numbers)])
         lines.append([f"{title}, paper", *(number.expected or "" for number in numbers)])
     return tabulate(lines, headers=["", *headers], disable_numparse=True), missing
 

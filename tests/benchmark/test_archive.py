@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 
 from meid_bench.benchmark.archives import archive as archives
-from meid_bench.benchmark.archives.archive import DamagedError
-from meid_bench.benchmark.archives.opener import open_archive
+from meid_bench.benchmark.archives.archive import DamagedError, open_archive
 from meid_bench.errors import DataError
 from tests.made_release import write_tar, write_zip
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from meid_bench.benchmark.annotation import Annotation, Interval
-from meid_bench.benchmark.benchmark import FILE, Benchmark, load_benchmark, save_benchmark
+from meid_bench.benchmark.benchmark import BENCHMARK_FILE, Benchmark, load_benchmark, save_benchmark
 from meid_bench.benchmark.longtail import Bins, Statistics
 from meid_bench.errors import DataError, SettingError
 from meid_bench.files import benchmark_dir
@@ -42,7 +42,7 @@ def root(tmp_path: Path) -> Path:
 
 def test_what_is_saved_is_what_is_loaded(root: Path) -> None:
     assert load_benchmark("made", root) == MADE
-    assert [path.name for path in benchmark_dir(root, "made").iterdir()] == [FILE]
+    assert [path.name for path in benchmark_dir(root, "made").iterdir()] == [BENCHMARK_FILE]
 
 
 def test_ids_labels_counts_and_groups() -> None:
@@ -98,13 +98,13 @@ def test_what_was_not_built_is_named_with_its_command(root: Path, tmp_path: Path
     "text", ["", "[]", "{}", '{"name": "made"}', '{"fingerprint": 1, "x": 2, "classes": []}']
 )
 def test_a_damaged_file_is_a_sentence(text: str, root: Path) -> None:
-    (benchmark_dir(root, "made") / FILE).write_text(text)
+    (benchmark_dir(root, "made") / BENCHMARK_FILE).write_text(text)
     with pytest.raises(DataError, match=r"benchmark\.json is damaged .*; build made again"):
         load_benchmark("made", root)
 
 
 def test_a_label_changed_by_hand_is_noticed(root: Path) -> None:
-    path = benchmark_dir(root, "made") / FILE
+    path = benchmark_dir(root, "made") / BENCHMARK_FILE
     data = json.loads(path.read_text(encoding="utf-8"))
     data["splits"]["train"][0]["labels"] = [0, 1]
     path.write_text(json.dumps(data), encoding="utf-8")

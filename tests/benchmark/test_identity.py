@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from meid_bench.benchmark.assemble import check_byte, checks
 from meid_bench.benchmark.benchmark import load_benchmark
 from meid_bench.benchmark.build import build
-from meid_bench.benchmark.identity import check_byte, checks
 from meid_bench.cli.main import cli
 from meid_bench.errors import DataError
 from tests.file_server import FileServer, Shelf

@@ -48,6 +48,7 @@ def test_a_byte_order_mark_is_no_part_of_a_name(tmp_path):
         ("video,labels\na, ; \n", "line 2: video 'a' has no label"),
         ("video,labels\na,x\na.mp4,y\n", "line 3: video 'a' is there twice"),
         ("video,labels\n../a,x\n", "line 2: video id '../a'"),
+        ("video,labels\nmonday/a.mp4,x\n", "line 2: video id 'monday/a' .* into one folder"),
         ("video,labels,split\na,x,train\nb,x,dev\n", "line 3: split 'dev' where train, val, test"),
         ("video,labels,split\na,x,train\nb,x,\n", "line 3: split ''"),
         ("video,labels\na,x,y\n", "line 2: 3 cells"),

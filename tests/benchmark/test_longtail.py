@@ -6,15 +6,15 @@ import math
 import numpy as np
 import pytest
 
-from meid_bench.benchmark import table1
+from meid_bench.benchmark import longtail
 from meid_bench.benchmark.longtail import (
     Bins,
     Statistics,
     class_counts,
     imbalance_ratio,
     statistics,
+    table1_row,
 )
-from meid_bench.benchmark.table1 import compare
 
 
 def test_bins_are_half_open() -> None:
@@ -66,12 +66,12 @@ def test_a_row_of_table_1() -> None:
 def test_numbers_agree_where_they_print_alike() -> None:
     found = Statistics(157, 41, 81, 35, 2213, 469, 1012, 6.8501, 61.7499)
     paper = Statistics(157, 41, 81, 34, 2213, 469, 1012, 6.9, 61.8)
-    verdicts = {number.name: number.agrees for number in compare(found, paper)}
+    verdicts = {number.name: number.agrees for number in table1_row(found, paper)}
     assert verdicts.pop("tail classes") is False
     assert verdicts.pop("imbalance ratio (train)") is False
     assert set(verdicts.values()) == {True}
-    assert all(number.agrees is None for number in compare(found, None))
+    assert all(number.agrees is None for number in table1_row(found, None))
 
 
 def test_the_docstring_is_true() -> None:
-    assert doctest.testmod(table1).failed == 0
+    assert doctest.testmod(longtail).failed == 0

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from meid_bench.benchmark.benchmark import SPLITS, load_benchmark
 from meid_bench.benchmark.build import build_own
-from meid_bench.benchmark.build_manifest import load_manifest
+from meid_bench.benchmark.build_manifest import load_build_manifest
 from meid_bench.benchmark.longtail import Bins
 from meid_bench.cli.main import cli
 from meid_bench.errors import DataError, SettingError
@@ -75,7 +75,7 @@ def command(own: Path, *arguments: str) -> tuple[int, str]:
 def test_videos_are_used_where_they_are(own: Path) -> None:
     code, output = command(own)
     assert code == 0, output
-    manifest = load_manifest(own / "root", "mine")
+    manifest = load_build_manifest(own / "root", "mine")
     assert manifest is not None
     assert manifest.videos is not None
     assert manifest.video_folder(own / "root") == own / "videos"
@@ -163,7 +163,7 @@ def test_a_bad_file_is_a_sentence_and_leaves_nothing(kind: str, own: Path) -> No
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["--bins", "9"], 1, "Bins '9' where 'thirds' or two rising counts"),
+        (["--bins", "9"], 1, "Bins '9' where two rising counts"),
         (["--bins", "9,3"], 1, "Bins '9,3' where"),
         (["--fractions", "0.5,0.5"], 1, "three positive numbers"),
         (["--name", "My kitchen"], 1, "'My kitchen' cannot be a name"),

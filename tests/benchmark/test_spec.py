@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from meid_bench.benchmark.spec import FILE, filename, find_spec, load_spec, packaged_specs
+from meid_bench.benchmark.spec import SPEC_FILE, filename, find_spec, load_spec, packaged_specs
 from meid_bench.errors import DataError, SettingError
 from tests.made_release import Release, made_release
 
@@ -32,7 +32,7 @@ def test_every_packaged_specification_is_whole(name: str) -> None:
 
 def test_a_folder_is_as_good_as_a_name(release: Release) -> None:
     spec = load_spec(find_spec(release.spec))
-    assert find_spec(release.spec / FILE) == release.spec
+    assert find_spec(release.spec / SPEC_FILE) == release.spec
     assert spec.sources.videos is not None
     assert spec.sources.videos.member == "Made_480/{id}.mp4"
     assert filename(spec.sources.annotations.url) == "Made.zip"
@@ -79,18 +79,18 @@ def put(*path: str, value: Any) -> Callable[[dict[str, Any]], None]:
 def test_what_is_wrong_is_named(
     change: Callable[[dict[str, Any]], None], message: str, release: Release
 ) -> None:
-    data = json.loads((release.spec / FILE).read_text())
+    data = json.loads((release.spec / SPEC_FILE).read_text())
     change(data)
-    (release.spec / FILE).write_text(json.dumps(data))
+    (release.spec / SPEC_FILE).write_text(json.dumps(data))
     with pytest.raises(DataError) as raised:
         load_spec(release.spec)
     assert message in str(raised.value)
-    assert str(release.spec / FILE) in str(raised.value)
+    assert str(release.spec / SPEC_FILE) in str(raised.value)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", "null"])
 def test_what_is_no_specification_is_a_sentence(text: str, tmp_path: Path) -> None:
-    (tmp_path / FILE).write_text(text)
+    (tmp_path / SPEC_FILE).write_text(text)
     with pytest.raises(DataError, match=r"spec\.json"):
         load_spec(tmp_path)
 
@@ -106,7 +106,7 @@ def test_a_specification_may_say_only_what_differs_from_its_neighbour(release: R
     other = release.spec.parent / "other"
     other.mkdir()
     change = {"base": release.spec.name, "name": "other", "bins": {"medium_max": 77}}
-    (other / FILE).write_text(json.dumps(change))
+    (other / SPEC_FILE).write_text(json.dumps(change))
     base, spec = load_spec(release.spec), load_spec(other)
     assert (spec.name, spec.bins.medium_max) == ("other", 77)
     assert (spec.bins.tail_max, spec.sources) == (base.bins.tail_max, base.sources)
@@ -119,6 +119,6 @@ def test_a_specification_may_say_only_what_differs_from_its_neighbour(release: R
 def test_a_base_that_is_no_neighbour_is_named(base: str, message: str, release: Release) -> None:
     other = release.spec.parent / "other"
     other.mkdir()
-    (other / FILE).write_text(json.dumps({"base": base, "name": "other"}))
+    (other / SPEC_FILE).write_text(json.dumps({"base": base, "name": "other"}))
     with pytest.raises(DataError, match=message):
         load_spec(other)

@@ -5,10 +5,9 @@ from pathlib import Path
 import pytest
 
 from meid_bench.benchmark.benchmark import Benchmark
-from meid_bench.benchmark.longtail import Bins, statistics
+from meid_bench.benchmark.longtail import Bins, statistics, table1_row
 from meid_bench.benchmark.spec import find_spec, load_spec
-from meid_bench.benchmark.table1 import compare
-from meid_bench.benchmark.videolt import read_classes, read_list, read_lists
+from meid_bench.benchmark.videolt import read_classes, read_list
 from meid_bench.errors import DataError
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "videolt"
@@ -66,7 +65,7 @@ def test_an_id_in_two_lists_is_named(tmp_path):
     for split, text in {"train": "a 0\nb 1\n", "val": "c 0\n", "test": "d 1\nb 0\n"}.items():
         lists[split] = tmp_path / split
         lists[split].write_text(text)
-    splits = read_lists(lists, 2)
+    splits = {split: read_list(path, 2) for split, path in lists.items()}
     with pytest.raises(DataError, match="video 'b' is in train and in test"):
         Benchmark("videolt", "VideoLT", ("x", "y"), splits, Bins(100, 500), 150)
 
@@ -75,8 +74,8 @@ def test_an_id_in_two_lists_is_named(tmp_path):
 def test_table_1_of_videolt():
     classes = read_classes(REAL / "count-labels-train.lst")
     files = {"train": "train.lst", "val": "validate.lst", "test": "test.lst"}
-    splits = read_lists({split: REAL / name for split, name in files.items()}, len(classes))
+    splits = {split: read_list(REAL / name, len(classes)) for split, name in files.items()}
     spec = load_spec(find_spec("videolt"))
     labels = {split: [video.labels for video in videos] for split, videos in splits.items()}
-    row = compare(statistics(labels, len(classes), spec.bins), spec.expected)
+    row = table1_row(statistics(labels, len(classes), spec.bins), spec.expected)
     assert all(number.agrees for number in row), row

@@ -13,7 +13,12 @@ from click.testing import CliRunner
 
 from meid_bench.benchmark.annotation import Annotation, Interval
 from meid_bench.benchmark.benchmark import SPLITS, Benchmark, load_benchmark, save_benchmark
-from meid_bench.benchmark.build_manifest import SCHEMA, BuildManifest, VideosFound, save_manifest
+from meid_bench.benchmark.build_manifest import (
+    SCHEMA,
+    BuildManifest,
+    VideosFound,
+    save_build_manifest,
+)
 from meid_bench.benchmark.longtail import Bins
 from meid_bench.cli.main import cli
 from meid_bench.errors import DataError, MeidBenchError, SettingError
@@ -51,7 +56,7 @@ def make_benchmark(root: Path, count: int = 15) -> Benchmark:
     save_benchmark(benchmark, benchmark_dir(root, NAME))
     found = VideosFound(folder="videos", archive="made", found=count, missing=())
     manifest = BuildManifest(SCHEMA, NAME, benchmark.fingerprint, {}, found, "0", "today")
-    save_manifest(manifest, root)
+    save_build_manifest(manifest, root)
     return benchmark
 
 

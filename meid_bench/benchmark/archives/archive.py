@@ -1,4 +1,4 @@
-"""Archive: a zip or tar of someone else's, opened with suspicion, copied out member by member."""
+"""Archive: a zip or tar of someone else's on the disk, checked before a member is copied out."""
 
 import stat
 import tarfile
@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Self
 
-from meid_bench.benchmark.archives.rangefile import RangeFile
 from meid_bench.disk import named_when_full, readable
 from meid_bench.errors import DataError
 from meid_bench.files import atomic
@@ -21,8 +20,6 @@ MEMBER_LIMIT = 8 << 30
 RATIO_LIMIT = 200
 RATIO_FROM = 1 << 20
 BLOCK = 1 << 20
-# A local header repeats the name and may hold other extra fields than the directory's entry.
-SLACK = 1024
 
 
 class DamagedError(DataError):
@@ -35,28 +32,38 @@ class Entry:
 
     Attributes:
         size: Bytes when unpacked.
-        packed: Bytes in the archive.
-        offset: Where these begin; in a zip, where the header before them does.
-        crc: CRC-32 of the unpacked bytes; None in a tar, which has none.
+        crc: CRC-32 of these; None in a tar, which has none.
     """
 
     size: int
-    packed: int
-    offset: int
     crc: int | None = None
 
 
 class Archive(ABC):
     """The files of an archive; a context manager that closes it.
 
+    Args:
+        file: Open for reading and seeking; closed with the archive.
+        label: Its path or address, for messages.
+
     Attributes:
-        label: The archive's path or address, for messages.
-        entries: Path inside the archive to entry; folders are left out.
+        label: As given.
+        entries: Path inside the archive to entry, in the order of their bytes; no folders.
+
+    Raises:
+        DataError: It is cut, or a member is not fit to be unpacked.
     """
 
-    label: str
-    entries: Mapping[str, Entry]
-    _file: IO[bytes]
+    def __init__(self, file: IO[bytes], label: str) -> None:
+        self.label = label
+        self._file = file
+        self._entries: dict[str, Entry] = {}
+        self._read_entries()
+
+    @property
+    def entries(self) -> Mapping[str, Entry]:
+        """Path inside the archive to entry."""
+        return self._entries
 
     def find(self, path: str) -> str:
         """The member at `path`, or the only one with the same file name in another folder.
@@ -67,13 +74,13 @@ class Archive(ABC):
         if path in self.entries:
             return path
         name = PurePosixPath(path).name
-        found = [other for other in self.entries if PurePosixPath(other).name == name]
-        if len(found) != 1:
+        same = [other for other in self.entries if PurePosixPath(other).name == name]
+        if len(same) != 1:
             raise DataError(
-                f"{self.label} holds {len(found) or 'no'} {name}; {path} was expected, "
+                f"{self.label} holds {len(same) or 'no'} {name}; {path} was expected, "
                 "is it the right archive?"
             )
-        return found[0]
+        return same[0]
 
     def copy(self, path: str, target: Path, moved: Callable[[int], None] | None = None) -> None:
         """Write one member to `target`, whole and verified, or not at all.
@@ -111,6 +118,56 @@ class Archive(ABC):
             return False
         return not thorough or (entry.crc is not None and _crc32(file) == entry.crc)
 
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @abstractmethod
+    def _read_entries(self) -> None:
+        """Admit every member."""
+
+    @abstractmethod
+    def _open(self, path: str) -> IO[bytes]:
+        """A member's bytes, unpacked."""
+
+    def _admit(self, path: str, entry: Entry, packed: int, ordinary: bool) -> None:
+        """Note a member that is fit to be unpacked.
+
+        Raises:
+            DataError: It would be written outside its folder, is no ordinary file, is there twice,
+                or unpacks to more than any video has.
+        """
+        nothing = "nothing was unpacked, fetch the archive again from where you trust it"
+        if (
+            path.startswith("/")
+            or ".." in path.split("/")
+            or "\\" in path
+            or ":" in path.split("/", maxsplit=1)[0]
+            or not path.isprintable()
+        ):
+            raise DataError(
+                f"{self.label} has a member that points outside its folder, {path!r}; {nothing}"
+            )
+        if not ordinary:
+            raise DataError(
+                f"{self.label} has a member that is a link or a device, {path!r}; {nothing}"
+            )
+        size = entry.size
+        if size > MEMBER_LIMIT or (size > RATIO_FROM and size > RATIO_LIMIT * max(packed, 1)):
+            raise DataError(
+                f"{self.label}: member {path} would unpack from {readable(packed)} to "
+                f"{readable(size)}, as a zip bomb does; {nothing}"
+            )
+        if path in self._entries:
+            raise DataError(f"{self.label} holds {path} twice; it is not the official archive")
+        self._entries[path] = entry
+
     @contextmanager
     def _reading(self, path: str) -> Iterator[IO[bytes]]:
         """Open a member; whatever the library says of a damaged one becomes a sentence."""
@@ -125,143 +182,81 @@ class Archive(ABC):
         ) as error:
             raise self._damaged(path, str(error) or type(error).__name__) from error
 
-    def _expect(self, start: int, end: int) -> None:
-        """Say which bytes come next, where it matters: one request instead of several."""
-        if isinstance(self._file, RangeFile):
-            self._file.expect(start, end)
-
     def _damaged(self, path: str, why: str) -> DamagedError:
         return DamagedError(
             f"{self.label}: member {path} is damaged ({why}); fetch the archive again"
         )
 
-    @abstractmethod
-    def _open(self, path: str) -> IO[bytes]:
-        """A member's bytes, unpacked."""
-
-    @abstractmethod
-    def close(self) -> None:
-        """Close the file."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def _cut(self, kind: str, why: object) -> DataError:
+        return DataError(
+            f"{self.label} is cut, or no {kind} file ({why}); remove it and fetch it again"
+        )
 
 
 class ZipArchive(Archive):
-    """A zip file, 64-bit ones too; every copy is checked against its member's CRC-32.
+    """A zip file, 64-bit ones too; every copy is checked against its member's CRC-32."""
 
-    Args:
-        file: Open for reading and seeking; closed with the archive.
-        label: Its path or address.
-
-    Raises:
-        DataError: It is cut or no zip, or a member is not fit to be unpacked.
-    """
-
-    def __init__(self, file: IO[bytes], label: str) -> None:
-        self.label, self._file = label, file
+    def _read_entries(self) -> None:
         try:
-            self._zip = zipfile.ZipFile(file)
+            self._zip = zipfile.ZipFile(self._file)
         except (zipfile.BadZipFile, NotImplementedError, ValueError, OverflowError) as error:
-            raise DataError(
-                f"{label} is cut, or no zip file ({error}); remove it and fetch it again"
-            ) from error
-        infos = [info for info in self._zip.infolist() if not info.is_dir()]
-        entries: dict[str, Entry] = {}
-        for info in infos:
-            path, size, packed = info.filename, info.file_size, info.compress_size
-            check_path(path, label)
+            raise self._cut("zip", error) from error
+        for info in sorted(self._zip.infolist(), key=lambda info: info.header_offset):
+            if info.is_dir():
+                continue
             if not 0 <= info.header_offset < self._zip.start_dir:
-                raise DataError(
-                    f"{label} is cut, or no zip file (member {path} would begin at byte "
-                    f"{info.header_offset}); remove it and fetch it again"
-                )
+                where = f"member {info.filename!r} would begin at byte {info.header_offset}"
+                raise self._cut("zip", where)
             # The upper half holds Unix's file mode, where the zip was made on Unix.
-            check_kind(path, label, stat.S_IFMT(info.external_attr >> 16))
-            check_size(path, label, size, packed)
-            add_entry(entries, path, Entry(size, packed, info.header_offset, info.CRC), label)
-        self.entries = entries
-        self._ends = self._find_ends(infos)
-
-    def _find_ends(self, infos: list[zipfile.ZipInfo]) -> dict[str, int]:
-        """Where each member's bytes end at the latest: the next begins, or its own size says so."""
-        ordered = sorted(infos, key=lambda info: info.header_offset)
-        bounds = [info.header_offset for info in ordered[1:]] + [self._zip.start_dir]
-        return {
-            info.filename: min(
-                bound,
-                info.header_offset + info.compress_size + len(info.filename.encode()) + SLACK,
-            )
-            for info, bound in zip(ordered, bounds, strict=True)
-        }
+            ordinary = stat.S_IFMT(info.external_attr >> 16) in (0, stat.S_IFREG)
+            entry = Entry(info.file_size, info.CRC)
+            self._admit(info.filename, entry, info.compress_size, ordinary)
 
     def _open(self, path: str) -> IO[bytes]:
-        self._expect(self.entries[path].offset, self._ends[path])
         return self._zip.open(path)
 
-    def close(self) -> None:
-        """Close the file."""
-        self._zip.close()
-        self._file.close()
+
+class TarArchive(Archive):
+    """An uncompressed tar; it holds no sums, so that members are checked by their length."""
+
+    def _read_entries(self) -> None:
+        self._members: dict[str, tarfile.TarInfo] = {}
+        try:
+            self._tar = tarfile.TarFile(fileobj=self._file)
+            for info in self._tar:
+                if not info.isdir():
+                    path = info.name.removeprefix("./")
+                    ordinary = info.isreg() and not info.issparse()
+                    self._admit(path, Entry(info.size), info.size, ordinary)
+                    self._members[path] = info
+            # tarfile takes a header that it cannot read for the end. The end is a block of zeros.
+            self._file.seek(self._tar.offset)
+            if self._file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+                raise tarfile.ReadError(f"there is no header at byte {self._tar.offset}")
+        except (tarfile.TarError, EOFError) as error:
+            raise self._cut("tar", error) from error
+
+    def _open(self, path: str) -> IO[bytes]:
+        member = self._tar.extractfile(self._members[path])
+        assert member is not None  # only ordinary files were admitted
+        return member
 
 
-def check_path(path: str, label: str) -> None:
-    """Refuse a member that would be written outside the folder that it is unpacked into.
-
-    Raises:
-        DataError: It is absolute, climbs, or hides its folders from one system or another.
-    """
-    if (
-        path.startswith("/")
-        or ".." in path.split("/")
-        or "\\" in path
-        or ":" in path.split("/", maxsplit=1)[0]
-        or not path.isprintable()
-    ):
-        raise DataError(
-            f"{label} has a member that points outside its folder, {path!r}; nothing was "
-            "unpacked, fetch the archive again from where you trust it"
-        )
-
-
-def check_kind(path: str, label: str, mode: int) -> None:
-    """Refuse links and devices: `mode` is the file type's bits, 0 where the archive has none.
-
-    Raises:
-        DataError: The member is not an ordinary file.
-    """
-    if mode not in (0, stat.S_IFREG):
-        raise DataError(
-            f"{label} has a member that is a link or a device, {path!r}; nothing was unpacked, "
-            "fetch the archive again from where you trust it"
-        )
-
-
-def check_size(path: str, label: str, size: int, packed: int) -> None:
-    """Refuse a member that unpacks to more than any video has.
+def open_archive(path: Path) -> Archive:
+    """Open an archive on the disk; its name says whether it is a zip or a tar.
 
     Raises:
-        DataError: It is too large, or grows by a factor that only a bomb has.
+        DataError: It is cut, neither of the two, or not fit to be unpacked.
     """
-    if size > MEMBER_LIMIT or (size > RATIO_FROM and size > RATIO_LIMIT * max(packed, 1)):
-        raise DataError(
-            f"{label}: member {path} would unpack from {readable(packed)} to {readable(size)}, "
-            "as a zip bomb does; nothing was unpacked"
-        )
-
-
-def add_entry(entries: dict[str, Entry], path: str, entry: Entry, label: str) -> None:
-    """Note an entry.
-
-    Raises:
-        DataError: The path is there already: which of the two is meant cannot be known.
-    """
-    if path in entries:
-        raise DataError(f"{label} holds {path} twice; it is not the official archive")
-    entries[path] = entry
+    kind = {".zip": ZipArchive, ".tar": TarArchive}.get(path.suffix.lower())
+    if kind is None:
+        raise DataError(f"{path.name} is neither a .zip nor a .tar; unpack it and name its folder")
+    file = path.open("rb")
+    try:
+        return kind(file, str(path))
+    except BaseException:
+        file.close()
+        raise
 
 
 def _crc32(file: Path) -> int:

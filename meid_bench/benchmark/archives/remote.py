@@ -1,10 +1,9 @@
-"""Remote: a file on an HTTP server, read by ranges, patiently, and never mixed of two versions."""
+"""Remote: a file on an HTTP server, read by ranges, resumed, never mixed from two versions."""
 
 import logging
 import re
 import socket
 import threading
-from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 
@@ -23,7 +22,8 @@ BLOCK = 1 << 16
 # As little left of an answer is read to its end: that keeps the connection.
 CHEAPER = 1 << 14
 PASSING = {408, 425, 429, 500, 502, 503, 504}
-# Ways in which a request or its answer may fail and the next one may not.
+# Ways in which a request or its answer may fail and the next one may not. urllib3's own retries
+# would not do: they end with the headers, and what is cut is the body.
 _FAILURES = (requests.RequestException, urllib3.exceptions.HTTPError, OSError)
 log = logging.getLogger(__name__)
 
@@ -77,7 +77,7 @@ class Remote:
         self.requests = 0
         self._version = version
         self._lock = threading.Lock()
-        self._sessions = threading.local()
+        self._threads = threading.local()
         self._stop = threading.Event()
 
     def version(self) -> Version:
@@ -102,30 +102,6 @@ class Remote:
         """Let every thread that reads or waits give up: the user wants to stop."""
         self._stop.set()
 
-    def wait(self, failures: int, error: Exception) -> None:
-        """Wait before trying again: not at all at first, then twice as long each time.
-
-        Where connections are cut now and then, waiting for each would cost more than they do.
-
-        Raises:
-            RemoteError: It failed too often, its host has no address, or the user wants to stop.
-        """
-        if not self.fetched and isinstance(_innermost(error), socket.gaierror):
-            raise RemoteError(
-                f"{self.url}: its host cannot be found ({_brief(error)}); check the address and "
-                "the connection, or name a mirror or a folder with --source"
-            ) from error
-        if failures > PATIENCE:
-            raise RemoteError(
-                f"{self.url} failed {failures} times in a row ({_brief(error)}); check the "
-                "connection and run the same command again, it goes on where it stopped"
-            ) from error
-        if failures == SAY_AFTER:
-            log.warning("%s fails (%s); trying again for a while", self.url, _brief(error))
-        wait = 0.0 if failures == 1 else min(FIRST_WAIT * 2 ** (failures - 2), LONGEST_WAIT)
-        if self._stop.wait(wait):
-            raise RemoteError(f"{self.url}: stopped") from error
-
     def request(self, start: int, end: int | None) -> requests.Response:
         """Send one request for [start, end); the body is not read yet.
 
@@ -135,10 +111,13 @@ class Remote:
         """
         if self._stop.is_set():
             raise RemoteError(f"{self.url}: stopped")
+        # requests promises nothing about one session in several threads.
+        if not hasattr(self._threads, "session"):
+            self._threads.session = requests.Session()
         with self._lock:
             self.requests += 1
         last = "" if end is None else end - 1
-        response = self._session().get(
+        response: requests.Response = self._threads.session.get(
             self.url,
             # A server that compressed on the fly would count other bytes than the file has.
             headers={"Range": f"bytes={start}-{last}", "Accept-Encoding": "identity"},
@@ -152,17 +131,39 @@ class Remote:
             raise
         return response
 
+    def wait(self, failures: int, error: Exception) -> None:
+        """Wait before trying again: not at all at first, then twice as long each time.
+
+        Where connections are cut now and then, waiting for each would cost more than they do.
+
+        Raises:
+            RemoteError: It failed too often, its host has no address, or the user wants to stop.
+        """
+        # requests wraps urllib3's errors, which wrap the system's.
+        reason: BaseException = error
+        while isinstance(reason.__context__, Exception):
+            reason = reason.__context__
+        brief = str(reason) or type(reason).__name__
+        if not self.fetched and isinstance(reason, socket.gaierror):
+            raise RemoteError(
+                f"{self.url}: its host cannot be found ({brief}); check the address and "
+                "the connection, or name a mirror or a folder with --source"
+            ) from error
+        if failures > PATIENCE:
+            raise RemoteError(
+                f"{self.url} failed {failures} times in a row ({brief}); check the "
+                "connection and run the same command again, it goes on where it stopped"
+            ) from error
+        if failures == SAY_AFTER:
+            log.warning("%s fails (%s); trying again for a while", self.url, brief)
+        wait = 0.0 if failures == 1 else min(FIRST_WAIT * 2 ** (failures - 2), LONGEST_WAIT)
+        if self._stop.wait(wait):
+            raise RemoteError(f"{self.url}: stopped") from error
+
     def count(self, size: int) -> None:
         """Note `size` bytes read."""
         with self._lock:
             self.fetched += size
-
-    def _session(self) -> requests.Session:
-        # requests promises nothing about one session in several threads.
-        if not hasattr(self._sessions, "session"):
-            self._sessions.session = requests.Session()
-        session: requests.Session = self._sessions.session
-        return session
 
     def _check(self, response: requests.Response, start: int, end: int | None) -> None:
         status = response.status_code
@@ -175,28 +176,23 @@ class Remote:
                 f"{self.url} answers {status} {response.reason}; check the address, or name a "
                 "mirror or a folder with --source"
             )
+        if status == HTTPStatus.PARTIAL_CONTENT:
+            content = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
+            if content is None or int(content[1]) != start:
+                raise NoRangesError(
+                    f"{self.url}: the server answers another range than byte {start} on"
+                )
+            size = content[3]
+        else:
+            size = response.headers.get("Content-Length")
         etag = response.headers.get("ETag") or response.headers.get("Last-Modified")
-        if status == HTTPStatus.OK:
-            length = response.headers.get("Content-Length")
-            self._same(Version(int(length) if length else None, etag))
-            if start or end is not None:
-                raise NoRangesError(f"{self.url}: the server serves no byte ranges")
-            return
-        content = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
-        if content is None or int(content[1]) != start:
-            raise NoRangesError(
-                f"{self.url}: the server answers another range than byte {start} on"
-            )
-        self._same(Version(int(content[3]), etag))
-
-    def _same(self, seen: Version) -> None:
+        seen = Version(int(size) if size else None, etag)
         with self._lock:
-            if self._version is None:
-                self._version = seen
-        if seen != self._version:
-            raise ChangedError(
-                f"{self.url} changed on the server: it has {seen}; it had {self._version}"
-            )
+            begun = self._version = self._version or seen
+        if seen != begun:
+            raise ChangedError(f"{self.url} changed on the server: it has {seen}; it had {begun}")
+        if status == HTTPStatus.OK and (start or end is not None):
+            raise NoRangesError(f"{self.url}: the server serves no byte ranges")
 
 
 class Stream:
@@ -208,7 +204,7 @@ class Stream:
 
     def __init__(self, remote: Remote, start: int, end: int | None) -> None:
         self.position = start
-        self.end = end
+        self._end = end
         self._remote = remote
         self._response: requests.Response | None = None
         self._failures = 0
@@ -223,12 +219,12 @@ class Stream:
         while True:
             try:
                 if self._response is None:
-                    if self.position == self.end:
+                    if self.position == self._end:
                         return b""
-                    self._response = self._remote.request(self.position, self.end)
+                    self._response = self._remote.request(self.position, self._end)
                 data: bytes = self._response.raw.read(min(size, BLOCK))
-                if not data and self.end is not None and self.position < self.end:
-                    raise OSError(f"{self.end - self.position} bytes did not come")
+                if not data and self._end is not None and self.position < self._end:
+                    raise OSError(f"{self._end - self.position} bytes did not come")
             except _FAILURES as error:
                 self._drop()
                 self._failures += 1
@@ -239,13 +235,20 @@ class Stream:
             self._remote.count(len(data))
             return data
 
+    def read_exactly(self, size: int) -> bytes:
+        """`size` bytes, or those left until the end; raises as `read` does."""
+        parts = []
+        while size > 0 and (part := self.read(size)):
+            parts.append(part)
+            size -= len(part)
+        return b"".join(parts)
+
     def close(self) -> None:
         """Give the connection back, or drop it where much of the answer was not read."""
-        if self._response is None:
-            return
-        if self.end is not None and 0 < self.end - self.position <= CHEAPER:
-            with suppress(*_FAILURES):
-                self._remote.count(len(self._response.raw.read(CHEAPER)))
+        left = 0 if self._end is None else self._end - self.position
+        if self._response is not None and 0 < left <= CHEAPER:
+            self._response.raw.drain_conn()
+            self._remote.count(left)
         self._drop()
 
     def _drop(self) -> None:
@@ -258,15 +261,3 @@ class Stream:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def _innermost(error: BaseException) -> BaseException:
-    """The reason of a failure: requests wraps urllib3's errors, which wrap the system's."""
-    while isinstance(error.__context__, Exception):
-        error = error.__context__
-    return error
-
-
-def _brief(error: Exception) -> str:
-    reason = _innermost(error)
-    return str(reason) or type(reason).__name__

@@ -1,8 +1,9 @@
 """Unpack: many members of one archive to files, several at a time."""
 
 import threading
+from collections import deque
 from collections.abc import Callable, Mapping
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from pathlib import Path
 
 from meid_bench.benchmark.archives.archive import Archive, DamagedError
@@ -14,7 +15,8 @@ from meid_bench.progress import Progress
 def unpack(
     opener: Callable[[], Archive],
     wanted: Mapping[str, Path],
-    workers: int,
+    size: int,
+    workers: int = 1,
     stop: Callable[[], None] = lambda: None,
 ) -> None:
     """Copy members of an archive to files, each whole and verified or not at all.
@@ -25,6 +27,7 @@ def unpack(
         opener: Opens the archive; called once a thread, for one's reads are not another's.
         wanted: Member to the file that it becomes; those that are there already are left out
             by the caller.
+        size: Bytes of these members.
         workers: Threads.
         stop: Called when the user interrupts, so that threads in the middle of a wait end.
 
@@ -34,78 +37,46 @@ def unpack(
     """
     if not wanted:
         return
-    folder = next(iter(wanted.values())).parent
-    with opener() as archive:
-        sizes = {member: archive.entries[member].size for member in wanted}
-    check_space(folder, sum(sizes.values()), f"{len(wanted)} files")
-    with _Team(opener, sum(sizes.values()), len(wanted)) as team:
-        pool = ThreadPoolExecutor(workers)
-        # In the archive's order, a disk reads on and a server's connection stays warm.
-        futures = [pool.submit(team.copy, member, target) for member, target in wanted.items()]
+    check_space(next(iter(wanted.values())).parent, size, f"{len(wanted)} files")
+    # In the archive's order, a disk reads on and a server's connection stays open.
+    waiting = deque(wanted.items())
+    damaged: list[DamagedError] = []
+    done = 0
+    lock = threading.Lock()
+    progress = Progress(size, "videos", "bytes")
+
+    def moved(size: int) -> None:
+        with lock:
+            progress.update(size, f"{done}/{len(wanted)} files")
+
+    def work() -> None:
+        nonlocal done
+        with opener() as archive:
+            while True:
+                try:
+                    member, target = waiting.popleft()
+                except IndexError:
+                    return
+                try:
+                    archive.copy(member, target, moved)
+                except DamagedError as error:
+                    damaged.append(error)
+                else:
+                    with lock:
+                        done += 1
+                    moved(0)
+
+    with progress, ThreadPoolExecutor(workers) as pool:
+        threads = [pool.submit(work) for _ in range(min(workers, len(wanted)))]
         try:
-            wait(futures, return_when=FIRST_EXCEPTION)
+            wait(threads, return_when=FIRST_EXCEPTION)
         except BaseException:
             stop()
             raise
         finally:
-            pool.shutdown(cancel_futures=True)
-    team.report(futures)
-
-
-class _Team:
-    """What the threads of one `unpack` share."""
-
-    def __init__(self, opener: Callable[[], Archive], size: int, count: int) -> None:
-        self._opener = opener
-        self._count = count
-        self._done = 0
-        self._damaged: list[DamagedError] = []
-        self._lock = threading.Lock()
-        self._thread = threading.local()
-        self._archives: list[Archive] = []
-        self._progress = Progress(size, "videos", "bytes")
-
-    def __enter__(self) -> "_Team":
-        self._progress.__enter__()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        for archive in self._archives:
-            archive.close()
-        self._progress.__exit__(None, None, None)
-
-    def copy(self, member: str, target: Path) -> None:
-        """Copy one member; a damaged one is noted, anything else ends the whole."""
-        try:
-            self._archive().copy(member, target, self._moved)
-        except DamagedError as error:
-            with self._lock:
-                self._damaged.append(error)
-            return
-        with self._lock:
-            self._done += 1
-            self._progress.update(0, self._note())
-
-    def report(self, futures: list[Future[None]]) -> None:
-        """Raise what ended the whole, or else what was damaged."""
-        for future in futures:
-            if not future.cancelled():
-                future.result()
-        if self._damaged:
-            more = f" ({len(self._damaged)} members failed)" if len(self._damaged) > 1 else ""
-            raise DataError(f"{self._damaged[0]}{more}") from self._damaged[0]
-
-    def _archive(self) -> Archive:
-        if not hasattr(self._thread, "archive"):
-            self._thread.archive = self._opener()
-            with self._lock:
-                self._archives.append(self._thread.archive)
-        archive: Archive = self._thread.archive
-        return archive
-
-    def _moved(self, size: int) -> None:
-        with self._lock:
-            self._progress.update(size, self._note())
-
-    def _note(self) -> str:
-        return f"{self._done}/{self._count} files"
+            waiting.clear()  # each thread ends with the member that it is at
+    for thread in threads:
+        thread.result()
+    if damaged:
+        more = f" ({len(damaged)} members failed)" if len(damaged) > 1 else ""
+        raise DataError(f"{damaged[0]}{more}") from damaged[0]
