@@ -13,9 +13,6 @@ from meid_bench.methods.layers import AggregatorConfig, Logits, per_frame
 from meid_bench.methods.method import MakeAggregator, require
 from meid_bench.methods.nextvlad import MEIDNeXtVLAD, NeXtVLAD, NeXtVLADConfig
 
-# Of an aggregator's settings among those of a run: "aggregator.clusters".
-AGGREGATOR_PREFIX = "aggregator."
-
 
 @dataclass(frozen=True)
 class NonlinearConfig(AggregatorConfig):
