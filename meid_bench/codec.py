@@ -1,9 +1,9 @@
-"""Strict JSON for frozen dataclasses: what does not fit the types is refused in one sentence."""
+"""Strict JSON for dataclasses, both ways; what does not fit the types is refused in a sentence."""
 
 import json
 import math
 import types
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -11,23 +11,97 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 T = TypeVar("T")
 TOO_DEEP = "is nested too deeply"
 
+_UNIONS = (Union, types.UnionType)
+_LISTS = (tuple, list, Sequence)
+_MAPPINGS = (dict, Mapping)
+_WORDS = {"true": True, "false": False, "none": None}  # as Python spells them, in any case
+_EXPECTED = {int: "a whole number", float: "a finite number", bool: "true or false"}
 
-def decode(kind: type[T], data: Any, where: str = "") -> T:
-    """Build a frozen dataclass from parsed JSON.
+
+class Text(str):
+    """A value as a command line gives it: JSON, "1,2" for a list, or else the text itself."""
+
+    __slots__ = ()
+
+
+def encode(value: Any, where: str = "") -> Any:
+    """What JSON has for a value: dataclasses are objects, tuples are lists.
 
     Args:
-        kind: The dataclass; its fields may be str, int, float, bool, None, Literal, `X | None`,
-            `tuple[X, ...]`, `Mapping[str, X]`, another dataclass, or Any (any JSON value).
+        value: Of the types that `decode` builds.
+        where: The path to this value, for the message.
+
+    Raises:
+        ValueError: JSON cannot hold it; names the place.
+    """
+    reason = f"it is of type {type(value).__name__}"
+    if is_dataclass(value) and not isinstance(value, type):
+        names = [field.name for field in fields(value) if field.init]
+        return {name: encode(getattr(value, name), _join(where, name)) for name in names}
+    if isinstance(value, str):
+        try:
+            value.encode()  # half of a surrogate pair, as a command line may hold, is no text
+        except UnicodeEncodeError as error:
+            reason = str(error)
+        else:
+            return str(value)
+    elif isinstance(value, float):
+        if not math.isfinite(value):
+            raise ValueError(f"{where or 'the value'} must be finite, not {value}")
+        return value
+    elif value is None or isinstance(value, bool | int):
+        return value
+    elif isinstance(value, list | tuple):
+        return [encode(item, f"{where}[{i}]") for i, item in enumerate(value)]
+    elif isinstance(value, Mapping):
+        if all(isinstance(key, str) for key in value):
+            return {key: encode(item, _join(where, key)) for key, item in value.items()}
+        reason = "its keys are not text"
+    raise ValueError(
+        f"{where or 'the value'} is {_shown(value)}, which no file can hold ({reason}); it must be "
+        "text, true, false, none, a finite number, or a list or dictionary of these"
+    )
+
+
+def decode(
+    kind: type[T], data: Any, where: str = "", classes: Mapping[type, type] | None = None
+) -> T:
+    """Build a dataclass from parsed JSON.
+
+    Args:
+        kind: The dataclass; its fields may be of the types that `decode_value` knows.
         data: What `json.loads` gave.
         where: The path to this value, for the message.
+        classes: Class that a field names -> the one that its value is of, where a file's own
+            names decide that.
 
     Raises:
         ValueError: A key is unknown or missing, or a value has the wrong type; names the place.
     """
     try:
-        return _object(kind, data, where)
+        made: T = _Decoder(classes or {}).object(kind, data, where)
     except RecursionError as error:
         raise ValueError(f"{where or 'the record'} {TOO_DEEP}") from error
+    return made
+
+
+def decode_value(kind: Any, data: Any, where: str) -> Any:
+    """A value of a type from parsed JSON, or from a `Text`.
+
+    Args:
+        kind: str, int, float, bool, None, Literal, a union of these, `tuple[X, ...]`,
+            `tuple[X, Y]`, `list[X]`, `Sequence[X]` (a tuple), `dict[str, X]`, `Mapping[str, X]`,
+            a dataclass, or Any (any JSON value).
+        data: The value.
+        where: Its name, for the message.
+
+    Raises:
+        ValueError: It is no such value.
+    """
+    try:
+        return _Decoder({}).value(kind, data, where)
+    except RecursionError as error:
+        raise ValueError(f"{where} {TOO_DEEP}") from error
 
 
 def read_json(path: Path) -> Any:
@@ -43,49 +117,98 @@ def read_json(path: Path) -> Any:
         raise ValueError(f"it {TOO_DEEP}") from error
 
 
-def _object(kind: type[T], data: Any, where: str) -> T:
-    if not isinstance(data, dict):
-        raise ValueError(f"{where or 'the record'} must be an object, not {_shown(data)}")
-    names = [field.name for field in fields(kind)]  # type: ignore[arg-type]
-    for complaint, keys in (
-        ("unknown", [key for key in data if key not in names]),
-        ("missing", [name for name in names if name not in data]),
-    ):
-        if keys:
-            raise ValueError(f"{complaint} key {_join(where, keys[0])!r}")
-    hints = get_type_hints(kind)
-    return kind(**{name: _value(hints[name], data[name], _join(where, name)) for name in names})
+class _Decoder:
+    """The types that JSON's values are checked against."""
 
+    def __init__(self, classes: Mapping[type, type]) -> None:
+        self.classes = classes
 
-def _value(kind: Any, data: Any, where: str) -> Any:
-    origin, arguments = get_origin(kind), get_args(kind)
-    if origin in (Union, types.UnionType):  # only ever `X | None`
-        (inner,) = (argument for argument in arguments if argument is not types.NoneType)
-        return None if data is None else _value(inner, data, where)
-    if origin in (tuple, Mapping):
-        return _container(origin, arguments, data, where)
-    if origin is Literal:
-        if data not in arguments or isinstance(data, bool):
-            known = ", ".join(map(str, arguments))
-            raise ValueError(f"{where} must be one of {known}, not {_shown(data)}")
-        return data
-    if kind is Any:
-        return _json(data, where)
-    if isinstance(kind, type) and is_dataclass(kind):
-        return _object(kind, data, where)
-    return _scalar(kind, data, where)
+    def object(self, kind: Any, data: Any, where: str) -> Any:
+        if not isinstance(data, dict):
+            raise ValueError(f"{where or 'the record'} must be an object, not {_shown(data)}")
+        names = [field.name for field in fields(kind) if field.init]
+        for complaint, keys in (
+            ("unknown", [key for key in data if key not in names]),
+            ("missing", [name for name in names if name not in data]),
+        ):
+            if keys:
+                raise ValueError(f"{complaint} key {_join(where, keys[0])!r}")
+        hints = get_type_hints(kind)
+        values = {name: self.value(hints[name], data[name], _join(where, name)) for name in names}
+        return kind(**values)
 
+    def value(self, kind: Any, data: Any, where: str) -> Any:  # noqa: PLR0911  # a type each
+        origin, arguments = get_origin(kind) or kind, get_args(kind)
+        if origin in _UNIONS:
+            return self._union(arguments, data, where)
+        if isinstance(data, Text):
+            return self._text(kind, data, where)
+        if kind is Any:
+            return encode(data, where)
+        if origin in _LISTS:
+            return self._list(origin, arguments, data, where)
+        if origin in _MAPPINGS:
+            if not isinstance(data, Mapping) or any(not isinstance(key, str) for key in data):
+                raise ValueError(f"{where} must be an object, not {_shown(data)}")
+            inner = arguments[1] if arguments else Any
+            return {key: self.value(inner, item, _join(where, key)) for key, item in data.items()}
+        kind = self.classes.get(kind, kind)
+        if isinstance(kind, type) and is_dataclass(kind):
+            return self.object(kind, data, where)
+        return _scalar(kind, data, where)
 
-def _container(origin: Any, arguments: tuple[Any, ...], data: Any, where: str) -> Any:
-    if origin is tuple and isinstance(data, list):
-        return tuple(_value(arguments[0], item, f"{where}[{i}]") for i, item in enumerate(data))
-    if origin is Mapping and isinstance(data, dict):
-        return {key: _value(arguments[1], item, _join(where, key)) for key, item in data.items()}
-    expected = "a list" if origin is tuple else "an object"
-    raise ValueError(f"{where} must be {expected}, not {_shown(data)}")
+    def _union(self, kinds: Sequence[Any], data: Any, where: str) -> Any:
+        """The first of the types that takes the value; None before all others."""
+        none = data is None or (isinstance(data, Text) and _parsed(data) is None)
+        if none and types.NoneType in kinds:
+            return None
+        refusals = []
+        for kind in kinds:
+            if kind is not types.NoneType:
+                try:
+                    return self.value(kind, data, where)
+                except ValueError as error:
+                    refusals.append(error)
+        raise refusals[0]
+
+    def _list(self, origin: Any, kinds: Sequence[Any], data: Any, where: str) -> Any:
+        if not isinstance(data, list | tuple):
+            raise ValueError(f"{where} must be a list, not {_shown(data)}")
+        if origin is not tuple or len(kinds) < 2 or kinds[1] is Ellipsis:
+            kinds = [kinds[0] if kinds else Any] * len(data)
+        if len(kinds) != len(data):
+            raise ValueError(f"{where} must be {len(kinds)} values, not {len(data)}")
+        pairs = enumerate(zip(kinds, data, strict=True))
+        items = [self.value(kind, item, f"{where}[{i}]") for i, (kind, item) in pairs]
+        return items if origin is list else tuple(items)
+
+    def _text(self, kind: Any, text: str, where: str) -> Any:
+        """A value of a type from what a command line gives."""
+        origin, data = get_origin(kind) or kind, _parsed(text)
+        if kind is str:
+            data = str(text)
+        elif origin is Literal:
+            data = next((choice for choice in get_args(kind) if str(choice) == text), data)
+        elif origin in _LISTS and not isinstance(data, list):
+            parts = (part.strip() for part in text.strip("()[] ").split(","))
+            data = [Text(part) for part in parts if part]
+        try:
+            return self.value(kind, data, where)
+        except ValueError as error:
+            if kind not in _EXPECTED:
+                raise
+            refused = f"{where} is {str(text)!r}; it must be {_EXPECTED[kind]}"
+            raise ValueError(refused) from error
 
 
 def _scalar(kind: Any, data: Any, where: str) -> Any:
+    if get_origin(kind) is Literal:
+        if not any(data == choice and type(data) is type(choice) for choice in get_args(kind)):
+            known = ", ".join(map(str, get_args(kind)))
+            raise ValueError(f"{where} must be one of {known}, not {_shown(data)}")
+        return data
+    if kind not in (str, int, float, bool, types.NoneType):
+        raise ValueError(f"{where} is declared as {kind}, which no file can hold")
     # A bool is an int to Python and no number to us; a whole number is a good float.
     accepted = (int, float) if kind is float else (kind,)
     if not isinstance(data, accepted) or (isinstance(data, bool) and kind is not bool):
@@ -97,14 +220,16 @@ def _scalar(kind: Any, data: Any, where: str) -> Any:
     return data
 
 
-def _json(data: Any, where: str) -> Any:
-    if isinstance(data, float) and not math.isfinite(data):
-        raise ValueError(f"{where} must be finite, not {data}")
-    if isinstance(data, dict):
-        return {key: _json(value, _join(where, key)) for key, value in data.items()}
-    if isinstance(data, list):
-        return [_json(value, f"{where}[{i}]") for i, value in enumerate(data)]
-    return data
+def _parsed(text: str) -> Any:
+    """JSON, a word of Python's, a number as Python writes it (".5"), or the text itself."""
+    if text.lower() in _WORDS:
+        return _WORDS[text.lower()]
+    for parse in (json.loads, float):
+        try:
+            return parse(text)
+        except (ValueError, RecursionError):
+            continue
+    return str(text)
 
 
 def _join(where: str, name: str) -> str:

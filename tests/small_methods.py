@@ -8,7 +8,7 @@ import torch
 from meid_bench.methods.aggregators import aggregator_maker, find_aggregator
 from meid_bench.methods.method import Method
 from meid_bench.methods.registry import find_method
-from meid_bench.settings import changed
+from meid_bench.methods.settings import changed
 from tests.toy import TASK
 
 SMALL = {"clusters": 4, "hidden": 16}

@@ -12,8 +12,8 @@ from meid_bench.features.encoder import load_encoder
 from meid_bench.features.extract import extract
 from meid_bench.methods.registry import registered
 from meid_bench.methods.samplers import EpochSampler, batches
+from meid_bench.methods.settings import RunnerConfig
 from meid_bench.methods.trainable import training_mode
-from meid_bench.training.data import FrameRule
 from meid_bench.training.epoch import Stepper, epoch_batches, seeded
 from meid_bench.training.readahead import read_ahead
 from tests.extraction import SETTINGS, contents, small_benchmark, small_videos, small_weights
@@ -93,7 +93,7 @@ def test_no_step_waits_for_the_gpu(name: str) -> None:
         training_mode(method)
         draws = EpochSampler(train.labels, stage.sampler).draw(0, number, 1)
         generator = seeded(0, number, 1, device)
-        ready = list(epoch_batches(train, draws, batches(48, 16), generator, FrameRule()))
+        ready = list(epoch_batches(train, draws, batches(48, 16), generator, RunnerConfig()))
         stepper.step(ready[0], 1)  # makes the optimiser's state
         torch.cuda.set_sync_debug_mode("error")
         try:

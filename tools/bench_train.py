@@ -44,17 +44,17 @@ from meid_bench.features.manifest import Recipe, feature_manifest
 from meid_bench.features.shard import VideoFeatures
 from meid_bench.features.store import FeatureStore
 from meid_bench.features.write_store import write_store
-from meid_bench.methods.aggregators import aggregator_maker, find_aggregator
+from meid_bench.methods.aggregators import aggregator_maker
 from meid_bench.methods.layers import MakeAggregator
 from meid_bench.methods.method import Method, Stage, Task
 from meid_bench.methods.presets import preset_settings
 from meid_bench.methods.registry import find_method
 from meid_bench.methods.samplers import EpochSampler, batches
+from meid_bench.methods.settings import RunnerConfig, changed
 from meid_bench.methods.trainable import training_mode
 from meid_bench.results.metrics import average_precision
-from meid_bench.settings import changed
 from meid_bench.training.cache import HOST_SHARE, free_host_memory, gigabytes
-from meid_bench.training.data import Examples, FrameRule, load_examples
+from meid_bench.training.data import Examples, load_examples
 from meid_bench.training.epoch import Stepper, epoch_batches, seeded, train_epoch
 from meid_bench.training.execution import arithmetic, resolve_precision
 
@@ -66,6 +66,7 @@ CASES = {"plain": ("plain", 0), "FrameStack": ("framestack", 0)} | {
 }
 # Without what a step does beside the network's forward and backward: the ceiling's settings.
 BARE: dict[str, dict[str, object]] = {"meid-authors": {"redraw": False, "ratio": 0.0}}
+ALL_FRAMES = RunnerConfig()
 EPOCH = 1  # of the stage: from it on FrameStack stacks
 TENFOLD = 10
 # glibc keeps freed tensors of a few megabytes for later, more of them the more steps there were:
@@ -144,7 +145,9 @@ class Subject:
         """Our epoch."""
         draws = EpochSampler(self.train.labels, self.stage.sampler).draw(0, self.number, EPOCH)
         generator = seeded(0, self.number, EPOCH, self.train.device)
-        train_epoch(self.stepper, self.train, draws, generator, EPOCH, self.size.batch, FrameRule())
+        train_epoch(
+            self.stepper, self.train, draws, generator, EPOCH, RunnerConfig(self.size.batch)
+        )
 
     def ceiling(self) -> None:
         """The network alone, as often as an epoch has steps."""
@@ -153,7 +156,7 @@ class Subject:
         parts = batches(self.size.videos, self.size.batch)
         sizes = {part.stop - part.start for part in parts}
         resident = {
-            count: next(epoch_batches(self.train, draws, [slice(0, count)], generator, FrameRule()))
+            count: next(epoch_batches(self.train, draws, [slice(0, count)], generator, ALL_FRAMES))
             for count in sizes
         }
         scores = type(self.method).end_epoch is not Method.end_epoch
@@ -188,8 +191,7 @@ def maker(size: Size, kind: type[Method], field_net: bool) -> MakeAggregator:
     """The method's aggregator; for the field's loop its Nonlinear as the field has it."""
     if field_net and size.aggregator == "nonlinear":
         return FieldNonlinear
-    settings = preset_settings(kind, size.aggregator, None).aggregator
-    config = changed(find_aggregator(size.aggregator).Config(), settings)
+    config = preset_settings(kind, size.aggregator, None).aggregator
     return aggregator_maker(size.aggregator, config, size.frames)
 
 

@@ -39,7 +39,7 @@ from meid_bench.files import benchmark_dir, features_dir, packaged_splits
 from meid_bench.methods.toy_task import CLASSES, FRAMES, WIDTH, toy_features, toy_labels
 from meid_bench.results.record import load_result, load_scores, read_curve
 from meid_bench.results.score_file import read_scores
-from meid_bench.training.checkpoint import Progress, checkpoint_of
+from meid_bench.training.checkpoint import Fit, checkpoint_of
 from meid_bench.training.model import load_model
 from meid_bench.training.request import Request, plan
 from meid_bench.training.run import run
@@ -144,9 +144,16 @@ def make_run(folder: Path) -> None:
 
 def make_checkpoint(folder: Path) -> None:
     """What an interrupted run leaves."""
-    curve = tuple(read_curve(trained()[1]))
-    progress = Progress(0, 1, 0, 0.25, (), {"share": 0.5}, ("a warning",), curve, "cpu")
-    checkpoint_of(folder).save(progress, {"model": {"weight": torch.arange(600.0).view(20, 30)}})
+    state = Fit(epoch=1, best_epoch=0, best_map=0.25, warnings=["a warning"], made_with="cpu")
+    state.curve, state.diagnostics = read_curve(trained()[1]), {"share": 0.5}
+    state.model = {"weight": torch.arange(600.0).view(20, 30)}
+    checkpoint_of(folder).save(state)
+
+
+def read_checkpoint(folder: Path) -> object:
+    """How far the run has come, and its network."""
+    found = checkpoint_of(folder).load()
+    return checkpoint_of(folder).progress(), found and state(found.model)
 
 
 def members() -> Mapping[str, bytes]:
@@ -338,10 +345,7 @@ CASES = (
         "safetensors checkpoint",
         "checkpoint.safetensors",
         make_checkpoint,
-        lambda folder: (
-            checkpoint_of(folder).progress(),
-            {group: state(t) for group, t in checkpoint_of(folder).tensors().items()},
-        ),
+        read_checkpoint,
     ),
     Case(
         "safetensors weights",

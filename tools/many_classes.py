@@ -23,10 +23,9 @@ from meid.method import MEID, MEIDConfig
 from meid_bench.benchmark.longtail import Bins
 from meid_bench.methods.aggregators import NonlinearConfig, aggregator_maker
 from meid_bench.methods.method import Task
-from meid_bench.methods.runner_config import RunnerConfig
+from meid_bench.methods.settings import RunnerConfig, changed
 from meid_bench.results.metrics import average_precision, group_means
 from meid_bench.results.record import CurvePoint
-from meid_bench.settings import changed
 from meid_bench.training.data import Examples
 from meid_bench.training.fit import Training, fit, point_scores
 from meid_bench.training.scoring import predict

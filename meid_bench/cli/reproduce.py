@@ -15,9 +15,8 @@ if TYPE_CHECKING:
     import torch
 
     from meid_bench.training.execution import Execution
-    from meid_bench.training.reproduce import Reproduced
+    from meid_bench.training.reproduce import Reproduced, Wish
     from meid_bench.training.request import Plan
-    from meid_bench.training.wish import Wish
 
 
 @click.command()
@@ -76,11 +75,11 @@ def reproduce(
     meid-bench reproduce table5 --dataset charadeslt
     """
     from meid_bench.device import choose_devices
-    from meid_bench.settings import parse_assignments
+    from meid_bench.methods.settings import parse_assignments
     from meid_bench.training.execution import Execution
     from meid_bench.training.paper_table import STATISTICS, find_table
+    from meid_bench.training.reproduce import Wish
     from meid_bench.training.reproduce_text import format_table1
-    from meid_bench.training.wish import Wish
 
     table = find_table(table)
     if table == STATISTICS:
@@ -109,10 +108,9 @@ def _run(wish: "Wish", root: Path, devices: "list[torch.device]", how: "Executio
     from meid_bench.device import describe
     from meid_bench.distributed import find_ranks
     from meid_bench.results.published import table_title
-    from meid_bench.training.many import failed_sentence, failures
+    from meid_bench.training.many import failed_sentence, failures, run_on_each
     from meid_bench.training.reproduce import available
     from meid_bench.training.reproduce import reproduce as run_table
-    from meid_bench.training.schedule import run_on_devices
 
     title = table_title(wish.table)
     parts, missing = available(wish, root)
@@ -123,7 +121,7 @@ def _run(wish: "Wish", root: Path, devices: "list[torch.device]", how: "Executio
         raise click.UsageError("reproduce uses several devices by itself: --gpu 0,1 in one process")
     click.echo(f"{title} on {', '.join(map(describe, devices))}")
     reproduced, outcomes = run_table(
-        wish, parts, lambda requests: run_on_devices(requests, root, devices, how, click.echo)
+        wish, parts, lambda requests: run_on_each(requests, root, devices, how, click.echo)
     )
     _print_tables(reproduced, wish)
     if failed := failures(outcomes):
@@ -134,8 +132,7 @@ def _print_plan(wish: "Wish", root: Path, devices: "list[torch.device]", how: "E
     from meid_bench.device import describe
     from meid_bench.results.published import table_title
     from meid_bench.training.pace import run_seconds
-    from meid_bench.training.table_plan import plan_table
-    from meid_bench.training.table_plan_text import format_plan
+    from meid_bench.training.table_plan import format_plan, plan_table
 
     def seconds_of(label: str, planned: "Plan") -> float:
         click.echo(f"Measuring a few steps of {label}", err=True)

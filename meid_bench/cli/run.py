@@ -95,11 +95,10 @@ def run(
     runs, one that fails stops no other. With --gpu 0,1 there is one run on each at a time. Under
     torchrun a single run is shared by all processes; of several, each process takes its own.
     """
-    from meid_bench.settings import parse_assignments
+    from meid_bench.methods.settings import parse_assignments
     from meid_bench.training.execution import Execution
-    from meid_bench.training.many import expand
+    from meid_bench.training.many import expand, part_of
     from meid_bench.training.request import Request
-    from meid_bench.training.schedule import part_of
 
     base = Request(
         method="",
@@ -165,8 +164,7 @@ def _run_several(
 ) -> None:
     from meid_bench.device import choose_devices, describe, device_of_rank
     from meid_bench.distributed import find_ranks
-    from meid_bench.training.many import failed_sentence, failures
-    from meid_bench.training.schedule import run_on_devices
+    from meid_bench.training.many import failed_sentence, failures, run_on_each
 
     devices, ranks = choose_devices(gpu, device), find_ranks()
     if ranks.size > 1:
@@ -177,7 +175,7 @@ def _run_several(
     click.echo(f"{len(requests)} runs on {', '.join(map(describe, devices))}")
     kept = "finished runs are kept, and the one in progress to its last checkpoint"
     with _stopping(lambda: kept):
-        outcomes = run_on_devices(
+        outcomes = run_on_each(
             requests, root, devices, execution, click.echo, tensorboard, ranks.size == 1
         )
     failed = failures(outcomes)

@@ -19,9 +19,6 @@ from meid_bench.methods.layers import (
 from meid_bench.methods.method import require
 from meid_bench.methods.nextvlad import MEIDNeXtVLAD, NeXtVLAD, NeXtVLADConfig
 
-# Of an aggregator's settings among those of a run: "aggregator.clusters".
-AGGREGATOR_PREFIX = "aggregator."
-
 
 @dataclass(frozen=True)
 class NonlinearConfig(AggregatorConfig):

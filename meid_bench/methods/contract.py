@@ -2,22 +2,23 @@
 
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from meid_bench.codec import decode, encode
 from meid_bench.errors import MeidBenchError, MethodError
 from meid_bench.methods.aggregators import aggregator_maker, find_aggregator
 from meid_bench.methods.method import Batch, Method, MethodConfig, Stage
 from meid_bench.methods.presets import METHOD, preset_settings
 from meid_bench.methods.registry import find_method
 from meid_bench.methods.samplers import EpochSampler
+from meid_bench.methods.settings import changed
 from meid_bench.methods.toy_task import CLASSES, TASK, toy_features, toy_labels
 from meid_bench.methods.trainable import select_trainable, training_mode
-from meid_bench.settings import changed, restored, to_json
 
 VIDEOS = 48
 STEPS = 30
@@ -64,14 +65,14 @@ class Subject:
     kind: type[Method]
     aggregator: str
 
-    def build(self, seed: int = 0, **settings: object) -> Method:
-        """The method with fresh weights."""
+    def build(self, method: MethodConfig | None = None, seed: int = 0) -> Method:
+        """The method with fresh weights; with its defaults where no settings are given."""
         torch.manual_seed(seed)
         config = find_aggregator(self.aggregator).Config()
         if self.aggregator != "nonlinear":  # the sizes of real features would take minutes here
             config = changed(config, {"clusters": 4, "hidden": 16})
         make = aggregator_maker(self.aggregator, config, TASK.frames)
-        return self.kind(TASK, changed(self.kind.Config(), settings), make)
+        return self.kind(TASK, self.kind.Config() if method is None else method, make)
 
     def stages(self) -> Iterator[tuple[Method, Stage, Batch]]:
         """Each stage with the method ready for it, in the order in which they are trained."""
@@ -132,16 +133,16 @@ def builds(subject: Subject) -> None:
         if METHOD in preset:
             find_method(preset[METHOD])
         else:
-            subject.build(**preset_settings(subject.kind, subject.aggregator, name).method)
+            subject.build(preset_settings(subject.kind, subject.aggregator, name).method)
 
 
 def settings_survive_json(subject: Subject) -> None:
     """Settings are the same after a record was written and read."""
     config = subject.kind.Config()
-    settings = to_json(asdict(config))
+    written = encode(config, "Config")
     require_contract(
-        restored(subject.kind.Config(), settings) == config,
-        f"settings change when they are written as JSON and read: {settings}",
+        decode(type(config), written, "Config") == config,
+        f"settings change when they are written as JSON and read: {written}",
     )
 
 

@@ -61,7 +61,5 @@ def batches(size: int, batch: int) -> list[slice]:
 
     Batch normalisation has no variance over one video.
     """
-    starts = list(range(0, size, batch))
-    if len(starts) > 1 and size - starts[-1] == 1:
-        starts.pop()
-    return [slice(start, end) for start, end in zip(starts, [*starts[1:], size], strict=True)]
+    ends = [*range(batch, size - 1, batch), size] if size else []
+    return [slice(start, end) for start, end in zip([0, *ends], ends, strict=False)]

@@ -1,9 +1,9 @@
-"""Checkpoint: all that an interrupted run needs to go on, in one file without pickles."""
+"""Checkpoint: the state of training, and the one file without pickles that holds it."""
 
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from meid_bench.codec import decode
+from meid_bench.codec import decode, encode
 from meid_bench.errors import DataError
 from meid_bench.files import atomic
 from meid_bench.results.record import CurvePoint, StageResult
@@ -21,30 +21,43 @@ FILE = "checkpoint.safetensors"
 _PROGRESS = "progress"
 
 
-@dataclass(frozen=True)
-class Progress:
-    """How far a run has come, without its tensors.
+@dataclass
+class Fit:
+    """How far training has come: what `fit` carries on, and what a checkpoint holds.
+
+    Tensors are by name, as in a state dictionary, in host memory.
 
     Attributes:
         stage: Number of the stage to go on with; that of no stage where all are done.
         epoch: The epoch of it to go on with.
-        best_epoch, best_map: The stage's best on val so far; -1 and 0 before its first epoch.
-        stages: The finished stages.
+        stages: Each finished stage's length and best epoch on val.
+        best_epoch, best_map: The present stage's best on val; -1 and 0 before its first epoch.
         diagnostics: The method's last measurements of itself.
-        warnings: What went wrong so far.
-        curve: Every epoch so far.
-        made_with: On what they were computed.
+        warnings: What they say went wrong, sentences.
+        curve: Every epoch's point.
+        made_with: On what the epochs were computed, in words.
+        best: Parameters and buffers of the present stage's best epoch; at the end the last one's.
+        last: Those of the last finished stage's last epoch.
+        model: Those of the present; only within a stage, while the state is on the disk.
+        optimiser: Its state, as `optimiser_tensors` gives it; likewise.
     """
 
-    stage: int
-    epoch: int
-    best_epoch: int
-    best_map: float
-    stages: tuple[StageResult, ...]
-    diagnostics: Mapping[str, float | None]
-    warnings: tuple[str, ...]
-    curve: tuple[CurvePoint, ...]
-    made_with: str
+    stage: int = 0
+    epoch: int = 0
+    stages: list[StageResult] = field(default_factory=list)
+    best_epoch: int = -1
+    best_map: float = 0.0
+    diagnostics: dict[str, float | None] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    curve: list[CurvePoint] = field(default_factory=list)
+    made_with: str = ""
+    best: dict[str, Tensor] = field(default_factory=dict)
+    last: dict[str, Tensor] = field(default_factory=dict)
+    model: dict[str, Tensor] = field(default_factory=dict)
+    optimiser: dict[str, Tensor] = field(default_factory=dict)
+
+
+_TENSORS = ("best", "last", "model", "optimiser")
 
 
 class Checkpoint:
@@ -66,19 +79,20 @@ class Checkpoint:
         """Whether it is time to write again."""
         return time.monotonic() - self._last >= self._seconds
 
-    def save(self, progress: Progress, groups: Mapping[str, Mapping[str, Tensor]]) -> None:
-        """Write progress and tensors, "<group>.<name>" each."""
+    def save(self, fit: Fit) -> None:
+        """Write the state: tensors as "<field>.<name>", all else as JSON."""
         tensors = {
             f"{group}.{name}": value.detach().cpu().contiguous()
-            for group, values in groups.items()
-            for name, value in values.items()
+            for group in _TENSORS
+            for name, value in getattr(fit, group).items()
         }
+        rest = encode(replace(fit, best={}, last={}, model={}, optimiser={}))
         with atomic(self.path) as temporary:
-            save_file(tensors, temporary, {_PROGRESS: json.dumps(asdict(progress))})
+            save_file(tensors, temporary, {_PROGRESS: json.dumps(rest)})
         self._last = time.monotonic()
 
-    def progress(self) -> Progress | None:
-        """How far the run has come; None where there is nothing to go on with.
+    def progress(self) -> Fit | None:
+        """The state without its tensors; None where there is nothing to go on with.
 
         Raises:
             DataError: The file is damaged, or of another version.
@@ -87,24 +101,26 @@ class Checkpoint:
             return None
         try:
             with safe_open(self.path, "pt") as file:
-                return decode(Progress, json.loads(file.metadata()[_PROGRESS]))
+                return decode(Fit, json.loads(file.metadata()[_PROGRESS]))
         except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
             raise self.damaged(error) from error
 
-    def tensors(self) -> dict[str, dict[str, Tensor]]:
-        """Group -> name -> tensor, in host memory.
+    def load(self) -> Fit | None:
+        """The whole state; None where there is nothing to go on with.
 
         Raises:
-            DataError: The file is damaged.
+            DataError: The file is damaged, or of another version.
         """
-        groups: dict[str, dict[str, Tensor]] = {}
+        fit = self.progress()
+        if fit is None:
+            return None
         try:
             for key, value in load_file(self.path).items():
                 group, _, name = key.partition(".")
-                groups.setdefault(group, {})[name] = value
-        except (SafetensorError, OSError) as error:
+                getattr(fit, group)[name] = value
+        except (SafetensorError, OSError, AttributeError, TypeError) as error:
             raise self.damaged(error) from error
-        return groups
+        return fit
 
     def remove(self) -> None:
         """Take the file away: the run is done."""

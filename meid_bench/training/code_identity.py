@@ -1,10 +1,12 @@
-"""Code identity: the sum of a method's source, so that no row is made of two versions of it."""
+"""Code identity: the sum of a method's source, and the commit of the toolkit's own checkout."""
 
 import ast
 import hashlib
 import importlib.util
+import subprocess
 import sys
 import sysconfig
+import tomllib
 from collections.abc import Hashable, Iterator
 from functools import cache
 from importlib.machinery import ModuleSpec
@@ -102,3 +104,41 @@ def _akin(name: str, module: str) -> bool:
 def _installed() -> frozenset[Path]:
     """Folders in which everybody's modules stand side by side."""
     return frozenset(Path(sysconfig.get_path(key)) for key in ("stdlib", "purelib", "platlib"))
+
+
+def commit() -> str | None:
+    """The commit of meid-bench's own checkout, with a + where files were changed; None elsewhere.
+
+    What is installed within another repository, as in a project's virtual environment, has no
+    commit of its own: that repository's says nothing of this code.
+    """
+    package = Path(__file__).resolve().parents[1]
+    top = _git(package, "rev-parse", "--show-toplevel")
+    if top is None or Path(top) != package.parent or not _is_ours(package):
+        return None
+    return _git(package, "describe", "--always", "--abbrev=40", "--dirty=+", "--exclude=*")
+
+
+def _is_ours(package: Path) -> bool:
+    """Whether the repository around the package is meid-bench's: it holds it, and says so."""
+    try:
+        project = tomllib.loads((package.parent / "pyproject.toml").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    named = project.get("project", {}).get("name") == "meid-bench"
+    return named and _git(package, "ls-files", "--error-unmatch", "__init__.py") is not None
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", *arguments],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=10,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip() or None

@@ -9,11 +9,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from meid_bench.benchmark.benchmark import Benchmark
-from meid_bench.errors import DataError
+from meid_bench.errors import DataError, SettingError
 from meid_bench.features.store import FeatureSource
 from meid_bench.methods.frame_draws import with_replacement
 from meid_bench.methods.method import Batch
-from meid_bench.methods.runner_config import RunnerConfig
+from meid_bench.methods.samplers import batches
+from meid_bench.methods.settings import RunnerConfig
 from meid_bench.training.readahead import read_ahead
 
 READ_AT_ONCE = 64  # videos, a shard's worth
@@ -85,8 +86,8 @@ class Examples:
                 yield self.features[rows[part]].float(), self._labels[rows[part]].float()
             return
         shape = (self.features.shape[1], self.features.shape[2])
-        batches = read_ahead(self._read, index, parts, shape, self.device)
-        for part, features in zip(parts, batches, strict=True):
+        values = read_ahead(self._read, index, parts, shape, self.device)
+        for part, features in zip(parts, values, strict=True):
             yield features.float(), self._labels[rows[part]].float()
 
     def some(self, index: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
@@ -137,7 +138,7 @@ def load_examples(
 def _resident(source: Streamed, place: torch.device) -> Tensor:
     """All features as one tensor; read in pieces, so that a GPU's never all pass main memory."""
     index = np.arange(len(source.ids))
-    parts = in_parts(len(index), READ_AT_ONCE)
+    parts = batches(len(index), READ_AT_ONCE)
     features = torch.empty(source.shape, dtype=torch.float16, device=place)
     pieces = read_ahead(source.read, index, parts, (source.shape[1], source.shape[2]), place)
     for part, piece in zip(parts, pieces, strict=True):
@@ -160,40 +161,31 @@ def missing_ids(benchmark: Benchmark, store: FeatureSource) -> dict[str, tuple[s
     return {split: ids for split, ids in missing.items() if ids}
 
 
-@dataclass(frozen=True)
-class FrameRule:
-    """Which frames of a video a training step sees, always in order.
+def check_batch(batch: int, videos: int) -> None:
+    """Refuse a batch that is larger than the training videos that have features.
 
-    Attributes:
-        count: How many; None for as many as there are.
-        with_replacement: Whether a frame may come more than once.
+    Raises:
+        SettingError: It is.
     """
-
-    count: int | None = None
-    with_replacement: bool = False
-
-
-def frame_rule(config: RunnerConfig) -> FrameRule:
-    """The rule that the runner's settings name."""
-    return FrameRule(config.training_frames, config.with_replacement)
+    if batch > videos:
+        raise SettingError(
+            f"Setting batch is {batch}, more than the {videos} training videos; use "
+            f"--set batch={videos} or less"
+        )
 
 
-def draw_frames(batch: Batch, rule: FrameRule) -> Tensor:
-    """The frames of each video that a step sees: (B, T, D) -> (B, count, D).
+def draw_frames(batch: Batch, config: RunnerConfig) -> Tensor:
+    """The frames of each video that a step sees, in order: (B, T, D) -> (B, count, D).
 
-    A frame that comes twice in a row has a difference of zero, which is why the default is without
-    replacement.
+    `config.training_frames` is the count, all of them where it is None. A frame that comes twice
+    in a row has a difference of zero, which is why the default is without replacement.
     """
     frames, width = batch.features.shape[1:]
-    if rule.with_replacement:
-        return with_replacement(batch.features, batch, rule.count or frames)
-    if rule.count is None or rule.count >= frames:
+    count = config.training_frames
+    if config.with_replacement:
+        return with_replacement(batch.features, batch, count or frames)
+    if count is None or count >= frames:
         return batch.features
-    chosen = batch.uniform(frames).topk(rule.count, dim=1).indices
+    chosen = batch.uniform(frames).topk(count, dim=1).indices
     index = chosen.sort(dim=1).values.unsqueeze(-1).expand(-1, -1, width)
     return batch.features.gather(1, index)
-
-
-def in_parts(size: int, batch: int) -> list[slice]:
-    """Consecutive slices of 0..size-1, `batch` at a time."""
-    return [slice(start, min(start + batch, size)) for start in range(0, size, batch)]

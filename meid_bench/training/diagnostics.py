@@ -6,21 +6,22 @@ import numpy as np
 import torch
 
 from meid_bench.methods.method import Batch, Method, Stage
+from meid_bench.methods.settings import RunnerConfig
 from meid_bench.results.record import StageResult
-from meid_bench.training.data import Examples, FrameRule, draw_frames
+from meid_bench.training.data import Examples, draw_frames
 
 
 def diagnose(
-    method: Method, stage: Stage, train: Examples, batch: int, frames: FrameRule, seed: int
+    method: Method, stage: Stage, train: Examples, config: RunnerConfig, seed: int
 ) -> dict[str, float | None]:
     """The method's measurements of itself, in eval mode, on the same first videos each epoch."""
     if type(method).diagnostics is Method.diagnostics:
         return {}
     method.eval()
-    features, labels = train.some(np.arange(min(batch, len(train))))
+    features, labels = train.some(np.arange(min(config.batch, len(train))))
     generator = torch.Generator(train.device).manual_seed(seed)
     first = Batch(features, labels, None, generator)
-    first.features = draw_frames(first, frames)
+    first.features = draw_frames(first, config)
     values = method.diagnostics(first, stage)
     return {name: value if np.isfinite(value) else None for name, value in values.items()}
 

@@ -12,9 +12,10 @@ from meid_bench.errors import MethodError
 from meid_bench.methods.batch_part import BatchPart, size_of_whole
 from meid_bench.methods.method import Batch, Method, Stage
 from meid_bench.methods.samplers import Draws, batches
+from meid_bench.methods.settings import RunnerConfig
 from meid_bench.methods.trainable import select_trainable, training_mode
-from meid_bench.training.data import Examples, FrameRule, draw_frames
-from meid_bench.training.device_ap import device_average_precision
+from meid_bench.training.data import Examples, draw_frames
+from meid_bench.training.scoring import device_average_precision
 
 FUSED = ("cpu", "cuda")  # devices on which Adam is one kernel
 
@@ -90,8 +91,7 @@ def train_epoch(
     draws: Draws,
     generator: torch.Generator,
     epoch: int,
-    batch: int,
-    frames: FrameRule,
+    config: RunnerConfig,
 ) -> float:
     """One pass over an epoch's draws; nothing in it waits for the device.
 
@@ -101,8 +101,7 @@ def train_epoch(
         draws: Which of them, in order.
         generator: Of this epoch's random numbers.
         epoch: From 0 within the stage.
-        batch: Videos a step, over all ranks.
-        frames: Which frames of a video a step sees.
+        config: Videos a step, over all ranks, and which of their frames it sees.
 
     Returns:
         The mean loss over steps.
@@ -114,10 +113,10 @@ def train_epoch(
     wants_ap = type(method).end_epoch is not Method.end_epoch
     scores: list[Tensor] = []
     labels: list[Tensor] = []
-    steps = batches(len(draws.index), batch)
+    steps = batches(len(draws.index), config.batch)
     total = torch.zeros((), device=train.device)
     training_mode(method)
-    for part in epoch_batches(train, draws, steps, generator, frames):
+    for part in epoch_batches(train, draws, steps, generator, config):
         if wants_ap:
             scores.append(_quiet_scores(stepper, part.features))
             labels.append(part.labels)
@@ -150,7 +149,7 @@ def epoch_batches(
     draws: Draws,
     steps: list[slice],
     generator: torch.Generator,
-    frames: FrameRule,
+    config: RunnerConfig,
 ) -> Iterator[Batch]:
     """This rank's part of each batch, with the frames that a step sees."""
     parts = [_own_part(step) for step in steps]
@@ -161,7 +160,7 @@ def epoch_batches(
         batch = Batch(features, labels, chosen, generator)
         if ranks.size() > 1:
             batch = BatchPart(features, labels, chosen, generator, step.stop - step.start)
-        batch.features = draw_frames(batch, frames)
+        batch.features = draw_frames(batch, config)
         yield batch
 
 

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -12,7 +12,6 @@ from meid_bench.methods.method import require
 from meid_bench.training.cache import CacheMode
 
 Precision = Literal["auto", "float32", "bfloat16"]
-PRECISIONS: tuple[Precision, ...] = ("auto", "float32", "bfloat16")
 
 
 @dataclass(frozen=True)
@@ -40,6 +39,15 @@ class Execution:
         """Refuse a negative time."""
         minutes = self.checkpoint_minutes
         require(minutes >= 0, "checkpoint_minutes", minutes, "at least 0")
+
+    def on(self, device: torch.device) -> "Execution":
+        """The same with "auto" precision replaced by what it is on a device."""
+        return replace(self, precision=resolve_precision(self.precision, device))
+
+    @property
+    def bfloat16(self) -> bool:
+        """Whether training's matrix products are in bfloat16, once the precision is known."""
+        return self.precision == "bfloat16"
 
 
 def resolve_precision(precision: Precision, device: torch.device) -> Literal["float32", "bfloat16"]:

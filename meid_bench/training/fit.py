@@ -2,7 +2,7 @@
 
 from bisect import bisect_right
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,42 +11,16 @@ from torch import Tensor, nn
 from meid_bench import distributed as ranks
 from meid_bench.compiler import require_compiler
 from meid_bench.methods.method import Method, Stage
-from meid_bench.methods.runner_config import RunnerConfig
 from meid_bench.methods.samplers import EpochSampler
+from meid_bench.methods.settings import RunnerConfig
 from meid_bench.results.metrics import average_precision, group_means
 from meid_bench.results.record import CurvePoint, StageResult
 from meid_bench.training.batchnorm import normalise_over_ranks
-from meid_bench.training.checkpoint import Checkpoint, Progress, load_optimiser, optimiser_tensors
-from meid_bench.training.data import Examples, frame_rule
+from meid_bench.training.checkpoint import Checkpoint, Fit, load_optimiser, optimiser_tensors
+from meid_bench.training.data import Examples
 from meid_bench.training.diagnostics import alarms, diagnose, setback
 from meid_bench.training.epoch import Stepper, seeded, train_epoch
 from meid_bench.training.scoring import predict
-
-State = dict[str, Tensor]
-
-
-@dataclass
-class Fit:
-    """How far training has come, and what it ended with.
-
-    Attributes:
-        stages: Each finished stage's length and best epoch on val.
-        best: Parameters and buffers of the present stage's best epoch; at the end the last one's.
-        last: Those of the last stage's last epoch.
-        best_epoch, best_map: Of the present stage; -1 and 0 before its first epoch.
-        diagnostics: The method's last measurements of itself.
-        warnings: What they say went wrong, sentences.
-        curve: Every epoch's point.
-    """
-
-    stages: list[StageResult] = field(default_factory=list)
-    best: State = field(default_factory=dict)
-    last: State = field(default_factory=dict)
-    best_epoch: int = -1
-    best_map: float = 0.0
-    diagnostics: dict[str, float | None] = field(default_factory=dict)
-    warnings: list[str] = field(default_factory=list)
-    curve: list[CurvePoint] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -95,117 +69,87 @@ def fit(training: Training) -> Fit:
         require_compiler(training.train.device)
         for module in method.children():
             module.compile()
-    outcome, stage_number, epoch, optimiser = resume(training)
-    stages = method.stages()
-    for number, stage in enumerate(stages[stage_number:], start=stage_number):
-        method.begin_stage(stage)
-        fit_stage(training, stage, number, outcome, epoch, optimiser)
-        method.load_state_dict(outcome.best)
-        epoch, optimiser = 0, {}
+    state, stages = resume(training), method.stages()
+    while state.stage < len(stages):
+        method.begin_stage(stages[state.stage])
+        fit_stage(training, stages[state.stage], state)
+        method.load_state_dict(state.best)
     method.begin_stage(stages[-1])  # where all stages were done before
-    return outcome
+    return state
 
 
-def fit_stage(
-    training: Training, stage: Stage, number: int, outcome: Fit, start: int, optimiser: State
-) -> None:
-    """Train one stage from epoch `start` on, and leave its best and last states in `outcome`."""
-    method, config = training.method, training.config
+def fit_stage(training: Training, stage: Stage, state: Fit) -> None:
+    """Train one stage from where the state stands, and leave the state at the next one."""
+    method, config, checkpoint = training.method, training.config, training.checkpoint
     stepper = Stepper(method, stage, training.train.device, config.clip, training.bfloat16)
-    load_optimiser(stepper.optimiser, optimiser)
+    load_optimiser(stepper.optimiser, state.optimiser)
+    state.model, state.optimiser = {}, {}
     sampler = EpochSampler(training.train.labels, stage.sampler)
-    for epoch in range(start, stage.epochs):
+    for epoch in range(state.epoch, stage.epochs):
         stepper.set_rate(learning_rate(stage, epoch))
-        draws = sampler.draw(training.seed, number, epoch)
-        generator = seeded(training.seed, number, epoch, training.train.device)
-        loss = train_epoch(
-            stepper, training.train, draws, generator, epoch, config.batch, frame_rule(config)
-        )
-        evaluate(training, stage, epoch, loss, outcome)
-        last = epoch + 1 == stage.epochs
-        if not last and training.checkpoint is not None and training.checkpoint.due():
-            here = {"model": snapshot(method), "optimiser": optimiser_tensors(stepper.optimiser)}
-            save(training.checkpoint, outcome, number, epoch + 1, here)
-    outcome.last = snapshot(method)
-    outcome.stages.append(
-        StageResult(stage.name, stage.epochs, outcome.best_epoch, outcome.best_map)
-    )
-    outcome.warnings += alarms(method, stage, outcome.diagnostics) + setback(outcome.stages)
-    outcome.best_epoch, outcome.best_map = -1, 0.0
-    if training.checkpoint is not None:
-        save(training.checkpoint, outcome, number + 1, 0, {"last": outcome.last})
+        draws = sampler.draw(training.seed, state.stage, epoch)
+        generator = seeded(training.seed, state.stage, epoch, training.train.device)
+        loss = train_epoch(stepper, training.train, draws, generator, epoch, config)
+        evaluate(training, stage, epoch, loss, state)
+        state.epoch = epoch + 1
+        if state.epoch < stage.epochs and checkpoint is not None and checkpoint.due():
+            state.model, state.optimiser = snapshot(method), optimiser_tensors(stepper.optimiser)
+            save(checkpoint, state)
+            state.model, state.optimiser = {}, {}
+    state.last = snapshot(method)
+    state.stages.append(StageResult(stage.name, stage.epochs, state.best_epoch, state.best_map))
+    state.warnings += alarms(method, stage, state.diagnostics) + setback(state.stages)
+    state.stage, state.epoch, state.best_epoch, state.best_map = state.stage + 1, 0, -1, 0.0
+    if checkpoint is not None:
+        save(checkpoint, state)
 
 
-def evaluate(training: Training, stage: Stage, epoch: int, loss: float, outcome: Fit) -> None:
-    """Score val after an epoch, log it, and keep the state where it is the best so far."""
+def evaluate(training: Training, stage: Stage, epoch: int, loss: float, state: Fit) -> None:
+    """Score val after an epoch, log it, and keep the network where it is the best so far."""
     method, config = training.method, training.config
     found = predict(method, training.val, config.batch)
     # Scored once: every rank's threads would sort the same numbers on the same cores.
     scores = ranks.from_first(training.val_scores(found) if ranks.rank() == 0 else {})
-    outcome.diagnostics = diagnose(
-        method, stage, training.train, config.batch, frame_rule(config), training.seed
-    )
+    state.diagnostics = diagnose(method, stage, training.train, config, training.seed)
     lr = learning_rate(stage, epoch)
-    point = CurvePoint(stage.name, epoch, lr, loss, scores, outcome.diagnostics)
-    outcome.curve.append(point)
+    point = CurvePoint(stage.name, epoch, lr, loss, scores, state.diagnostics)
+    state.curve.append(point)
     training.log(point)
     overall = scores["overall"] or 0.0
-    if outcome.best_epoch < 0 or overall > outcome.best_map:
-        outcome.best_epoch, outcome.best_map = epoch, overall
-        outcome.best = snapshot(method)
+    if state.best_epoch < 0 or overall > state.best_map:
+        state.best_epoch, state.best_map = epoch, overall
+        state.best = snapshot(method)
 
 
-def resume(training: Training) -> tuple[Fit, int, int, State]:
-    """What was done before: the outcome so far, the stage and epoch to go on with, the optimiser.
+def resume(training: Training) -> Fit:
+    """Where to begin: at the checkpoint, with its network in place, or at the beginning.
 
     Raises:
         DataError: The checkpoint is damaged, or of another network.
     """
     checkpoint = training.checkpoint
-    progress = None if checkpoint is None else checkpoint.progress()
-    if checkpoint is None or progress is None:
-        return Fit(), 0, 0, {}
-    tensors = checkpoint.tensors()
-    outcome = Fit(
-        stages=list(progress.stages),
-        best=tensors["best"],
-        last=tensors.get("last", {}),
-        best_epoch=progress.best_epoch,
-        best_map=progress.best_map,
-        diagnostics=dict(progress.diagnostics),
-        warnings=list(progress.warnings),
-        curve=list(progress.curve),
-    )
+    if checkpoint is None:
+        return Fit()
+    state = checkpoint.load()
+    if state is None:
+        return Fit(made_with=checkpoint.made_with)
     try:
-        training.method.load_state_dict(tensors.get("model", outcome.best))
+        training.method.load_state_dict(state.model or state.best)
     except RuntimeError as error:
         raise checkpoint.damaged(error) from error
-    if progress.made_with != checkpoint.made_with:
-        outcome.warnings.append(
-            f"The first {len(outcome.curve)} epochs were computed with {progress.made_with}, the "
-            f"rest with {checkpoint.made_with}: neither alone gives these numbers"
+    if state.made_with != checkpoint.made_with:
+        state.warnings.append(
+            f"The first {len(state.curve)} epochs were computed with {state.made_with}, the rest "
+            f"with {checkpoint.made_with}: neither alone gives these numbers"
         )
-    return outcome, progress.stage, progress.epoch, tensors.get("optimiser", {})
+        state.made_with = checkpoint.made_with
+    return state
 
 
-def save(
-    checkpoint: Checkpoint, outcome: Fit, stage: int, epoch: int, tensors: Mapping[str, State]
-) -> None:
-    """Write where to go on: at `epoch` of stage number `stage`; the first rank does."""
-    if ranks.rank() > 0:
-        return
-    progress = Progress(
-        stage=stage,
-        epoch=epoch,
-        best_epoch=outcome.best_epoch,
-        best_map=outcome.best_map,
-        stages=tuple(outcome.stages),
-        diagnostics=outcome.diagnostics,
-        warnings=tuple(outcome.warnings),
-        curve=tuple(outcome.curve),
-        made_with=checkpoint.made_with,
-    )
-    checkpoint.save(progress, {"best": outcome.best, **tensors})
+def save(checkpoint: Checkpoint, state: Fit) -> None:
+    """Write where to go on; the first rank does."""
+    if ranks.rank() == 0:
+        checkpoint.save(state)
 
 
 def learning_rate(stage: Stage, epoch: int) -> float:
@@ -226,6 +170,6 @@ def point_scores(
     return score
 
 
-def snapshot(method: nn.Module) -> State:
+def snapshot(method: nn.Module) -> dict[str, Tensor]:
     """A copy of all parameters and buffers, in host memory."""
     return {name: value.detach().cpu().clone() for name, value in method.state_dict().items()}

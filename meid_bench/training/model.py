@@ -1,24 +1,23 @@
 """Model: what it takes to rebuild a trained method, beside its weights in a run's folder."""
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from meid_bench.codec import decode, read_json
-from meid_bench.errors import DataError
+from meid_bench.codec import decode, encode, read_json
+from meid_bench.errors import DataError, MeidBenchError
 from meid_bench.files import atomic, write_text
-from meid_bench.methods.aggregators import AGGREGATOR_PREFIX, aggregator_maker, find_aggregator
+from meid_bench.methods.aggregators import aggregator_maker, find_aggregator
 from meid_bench.methods.layers import AggregatorConfig
-from meid_bench.methods.method import Method, MethodConfig, Task
+from meid_bench.methods.method import Method, MethodConfig, Stage, Task
 from meid_bench.methods.registry import find_method, find_network
-from meid_bench.settings import restored, setting_names
+from meid_bench.methods.settings import Settings
 
 WEIGHTS = "model.safetensors"
 MODEL = "model.json"
@@ -32,7 +31,7 @@ class Model:
         method: Registered name, or module:Class.
         aggregator: Its aggregator's name.
         network: "own", or "e1" where the loss runs on MEID's first expert's network.
-        settings: Of the method and, as "aggregator.<name>", of the aggregator; others are ignored.
+        settings: What it was trained with.
         task: What the method saw of its benchmark.
         classes: Class names, C of them.
         features: Fingerprint of the features that it was trained on.
@@ -41,7 +40,7 @@ class Model:
     method: str
     aggregator: str
     network: str
-    settings: Mapping[str, Any]
+    settings: Settings
     task: Task
     classes: tuple[str, ...]
     features: str
@@ -49,32 +48,28 @@ class Model:
 
 def build_method(model: Model) -> Method:
     """The method with fresh weights, drawn from torch's global seed."""
-    config, aggregator = configs(model)
-    make = aggregator_maker(model.aggregator, aggregator, model.task.frames)
+    make = aggregator_maker(model.aggregator, model.settings.aggregator, model.task.frames)
     if model.network != "own":
         make = find_network(model.network)(make)
-    return find_method(model.method)(model.task, config, make)
+    return find_method(model.method)(model.task, model.settings.method, make)
 
 
-def configs(model: Model) -> tuple[MethodConfig, AggregatorConfig]:
-    """The settings of the method and of its aggregator."""
-    method, aggregator = find_method(model.method).Config, find_aggregator(model.aggregator).Config
-    return (
-        restored(method(), _own(model.settings, method, "")),
-        restored(aggregator(), _own(model.settings, aggregator, AGGREGATOR_PREFIX)),
-    )
-
-
-def _own(settings: Mapping[str, Any], config: type, prefix: str) -> dict[str, Any]:
-    names = setting_names(config)
-    return {name: settings[prefix + name] for name in names if prefix + name in settings}
+def stages_of(build: Callable[[], Method]) -> Sequence[Stage]:
+    """A method's stages, without its weights where it can be built without them."""
+    try:
+        with torch.device("meta"):  # no memory, no time
+            return build().stages()
+    except MeidBenchError:
+        raise
+    except Exception:  # a method may look at its own numbers, and there are none on "meta"
+        return build().stages()
 
 
 def save_model(model: Model, state: Mapping[str, Tensor], folder: Path) -> None:
     """Write weights (without pickles) and description; each whole or not at all."""
     with atomic(folder / WEIGHTS) as temporary:
         save_file(dict(state), temporary)
-    write_text(folder / MODEL, json.dumps(asdict(model), ensure_ascii=False, indent=1) + "\n")
+    write_text(folder / MODEL, json.dumps(encode(model), ensure_ascii=False, indent=1) + "\n")
 
 
 def load_model(folder: Path, device: torch.device) -> tuple[Model, Method]:
@@ -85,11 +80,11 @@ def load_model(folder: Path, device: torch.device) -> tuple[Model, Method]:
     """
     path = folder / MODEL
     try:
-        model = decode(Model, read_json(path))
+        model = _read_model(path)
         state = load_file(folder / WEIGHTS, device=str(device))
     except FileNotFoundError as error:
         raise DataError(f"{error.filename or folder / WEIGHTS} is missing; run it again") from error
-    except (ValueError, OSError, SafetensorError) as error:
+    except (ValueError, TypeError, KeyError, OSError, SafetensorError) as error:
         raise DataError(f"The model in {folder} is damaged ({error}); run it again") from error
     method = build_method(model).to(device)
     try:
@@ -100,3 +95,12 @@ def load_model(folder: Path, device: torch.device) -> tuple[Model, Method]:
         ) from error
     method.begin_stage(method.stages()[-1])
     return model, method.eval()
+
+
+def _read_model(path: Path) -> Model:
+    data = read_json(path)
+    classes: dict[type, type] = {
+        MethodConfig: find_method(data["method"]).Config,
+        AggregatorConfig: find_aggregator(data["aggregator"]).Config,
+    }
+    return decode(Model, data, classes=classes)

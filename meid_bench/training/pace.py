@@ -9,13 +9,11 @@ import torch
 
 from meid_bench.device import make_current
 from meid_bench.methods.samplers import EpochSampler, batches
-from meid_bench.training.cache import choose_cache
-from meid_bench.training.data import Examples, Streamed, feature_bytes, frame_rule
+from meid_bench.training.cache import choose_cache, no_room
+from meid_bench.training.data import Examples, Streamed, check_batch, feature_bytes
 from meid_bench.training.diagnostics import diagnose
-from meid_bench.training.enough import check_batch
 from meid_bench.training.epoch import Stepper, seeded, train_epoch
-from meid_bench.training.execution import Execution, arithmetic, resolve_precision
-from meid_bench.training.memory import no_room
+from meid_bench.training.execution import Execution, arithmetic
 from meid_bench.training.model import build_method
 from meid_bench.training.request import Plan
 from meid_bench.training.scoring import predict
@@ -36,31 +34,27 @@ def run_seconds(plan: Plan, device: torch.device, execution: Execution) -> float
     """
     make_current(device)
     try:
-        return _measured(plan, device, execution)
+        return _measured(plan, device, execution.on(device))
     except torch.OutOfMemoryError as error:
         raise no_room(plan.runner.batch, None, device) from error
 
 
 def _measured(plan: Plan, device: torch.device, execution: Execution) -> float:
-    bfloat16 = resolve_precision(execution.precision, device) == "bfloat16"
     train = _one_batch(plan, device, execution)
     config, seed = plan.runner, plan.request.seed
     videos = {split: len(plan.benchmark.splits[split]) for split in ("train", "val", "test")}
     steps = len(batches(videos["train"], config.batch))
     total = score = 0.0
-    with arithmetic(device, bfloat16, execution.deterministic):
+    with arithmetic(device, execution.bfloat16, execution.deterministic):
         method = build_method(plan.model).to(device)
         for number, stage in enumerate(method.stages()):
             method.begin_stage(stage)
-            stepper = Stepper(method, stage, device, config.clip, bfloat16)
+            stepper = Stepper(method, stage, device, config.clip, execution.bfloat16)
             last = stage.epochs - 1
             draws = EpochSampler(train.labels, stage.sampler).draw(seed, number, last)
             random = seeded(seed, number, last, device)
-            epoch = (train, draws, random, last, config.batch, frame_rule(config))
-            step = _seconds(partial(train_epoch, stepper, *epoch))
-            check = _seconds(
-                partial(diagnose, method, stage, train, config.batch, frame_rule(config), seed)
-            )
+            step = _seconds(partial(train_epoch, stepper, train, draws, random, last, config))
+            check = _seconds(partial(diagnose, method, stage, train, config, seed))
             score = _seconds(partial(predict, method, train, config.batch)) / len(train)
             total += stage.epochs * (steps * step + check + videos["val"] * score)
     total += 2 * (videos["val"] + videos["test"]) * score  # the best epoch, and the last
@@ -73,7 +67,7 @@ def _one_batch(plan: Plan, device: torch.device, execution: Execution) -> Exampl
     mode = choose_cache(execution.cache, needed, device, execution.neighbours).mode
     have = frozenset(plan.store.ids)
     rows = [row for row, video in enumerate(plan.benchmark.ids("train")) if video in have]
-    check_batch(plan.runner, len(rows))
+    check_batch(plan.runner.batch, len(rows))
     rows = rows[: plan.runner.batch]
     streamed = Streamed(plan.store, tuple(plan.benchmark.ids("train")[row] for row in rows))
     labels = plan.benchmark.labels("train")[rows]

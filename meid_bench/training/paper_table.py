@@ -124,7 +124,7 @@ TABLES: Mapping[str, tuple[Block, ...]] = {
     ),
 }
 # Benchmarks with a paper's own lists, to the data set's name in the published results.
-PUBLISHED = {"videolt": "VideoLT", "charadeslt": "CharadesLT", "charadesegolt": "CharadesEgoLT"}
+DATASETS = {"videolt": "VideoLT", "charadeslt": "CharadesLT", "charadesegolt": "CharadesEgoLT"}
 # Official lists to those of the same statistics with no subject on two sides.
 DISJOINT = {name: f"{name}-sd" for name in ("charadeslt", "charadesegolt")}
 STATISTICS = "1"  # the paper's Table 1: statistics of the benchmarks, no runs

@@ -1,15 +1,16 @@
-"""Protocol: whose schedule a method follows, its paper's or one that is equal for all."""
+"""Protocol: a run's settings, after its method's own schedule or one that is equal for all."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any, Literal, TypeVar
-
-import torch
 
 from meid_bench.errors import SettingError
 from meid_bench.methods.aggregators import NonlinearConfig, aggregator_maker
 from meid_bench.methods.method import IN_EPOCHS, LEARNING_RATE, Method, MethodConfig, Stage
+from meid_bench.methods.presets import preset_settings
+from meid_bench.methods.settings import Settings
 from meid_bench.methods.toy_task import TASK
+from meid_bench.training.model import stages_of
 
 Protocol = Literal["paper", "equal"]
 PROTOCOLS: tuple[Protocol, ...] = ("paper", "equal")
@@ -19,6 +20,42 @@ QUICK = 0.1  # what `--quick` leaves of a schedule
 
 Config = TypeVar("Config", bound=MethodConfig)
 T = TypeVar("T")
+
+
+def resolve(
+    kind: type[Method],
+    aggregator: str,
+    preset: str | None,
+    values: Mapping[str, Any],
+    protocol: Protocol = "paper",
+    quick: bool = False,
+) -> Settings:
+    """The settings of a run: defaults, then the preset's, then the values of `--set`.
+
+    `quick` shortens what is not among the values. Under protocol "equal" the learning rates are
+    the first of the grid.
+
+    Raises:
+        SettingError: A name is unknown (the nearest is offered), a value is out of range or fits
+            into no record, or the protocol chooses it.
+    """
+    if protocol == "equal":
+        for mark in (LEARNING_RATE, IN_EPOCHS):
+            for name in settings_marked(kind.Config, mark):
+                if name in values:
+                    raise SettingError(
+                        f"Setting {name} is chosen by protocol equal; leave it out, or use "
+                        "--protocol paper"
+                    )
+    settings = preset_settings(kind, aggregator, preset)
+    if quick and protocol == "paper":
+        settings = replace(settings, method=scaled(settings.method, QUICK))
+    settings = settings.changed(values)
+    if protocol == "equal":
+        epochs = round(EQUAL_EPOCHS * (QUICK if quick else 1))
+        settings = replace(settings, method=equalised(kind, settings.method, epochs))
+    settings.check_storable()
+    return settings
 
 
 def settings_marked(config: MethodConfig | type[MethodConfig], mark: str) -> tuple[str, ...]:
@@ -76,6 +113,5 @@ def equalised(kind: type[Method], config: Config, epochs: int) -> Config:
 
 
 def _stages(kind: type[Method], config: MethodConfig) -> Sequence[Stage]:
-    with torch.device("meta"):
-        method = kind(TASK, config, aggregator_maker("nonlinear", NonlinearConfig(), TASK.frames))
-    return method.stages()
+    make = aggregator_maker("nonlinear", NonlinearConfig(), TASK.frames)
+    return stages_of(lambda: kind(TASK, config, make))

@@ -16,9 +16,8 @@ from meid_bench.results.kept_draws import cluster_videos
 from meid_bench.results.metrics import MEASURES, chance
 from meid_bench.results.published import PublishedRow, caution, published_statistics
 from meid_bench.training.leak import RESAMPLES, Leak, shared_subjects
-from meid_bench.training.paper_table import PUBLISHED
-from meid_bench.training.reproduce import Part, Reproduced, comparable
-from meid_bench.training.wish import Wish
+from meid_bench.training.paper_table import DATASETS
+from meid_bench.training.reproduce import Part, Reproduced, Wish, comparable
 
 # A number of a table to its column's heading.
 PRINTED = {**{name: name for name in MEASURES}, "acc1": "Acc@1", "acc5": "Acc@5"}
@@ -144,7 +143,7 @@ def format_table1(root: Path) -> tuple[str, list[str]]:
     """Table 1: each built benchmark's row above the paper's; a sentence for each not built."""
     headers: list[str] = []
     lines, missing = [], []
-    for name, title in PUBLISHED.items():
+    for name, title in DATASETS.items():
         expected = published_statistics(title)
         try:
             built = load_benchmark(name, root).statistics()

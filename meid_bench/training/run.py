@@ -1,9 +1,10 @@
 """Run: load -> fit -> predict -> score -> Result; one method, one seed."""
 
+import shutil
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -13,32 +14,34 @@ from meid_bench import distributed as ranks
 from meid_bench.device import make_current
 from meid_bench.distributed import find_ranks
 from meid_bench.errors import MethodError
+from meid_bench.features.manifest import FILE as MANIFEST
 from meid_bench.features.manifest import save_manifest
+from meid_bench.files import atomic
 from meid_bench.lock import alone
 from meid_bench.methods.method import Method
 from meid_bench.results.metrics import evaluate_scores
 from meid_bench.results.record import (
+    CURVE,
     RECORD,
+    SCORES,
     CurvePoint,
     Result,
+    Trial,
     load_result,
     save_record,
     save_scores,
 )
-from meid_bench.training.cache import Cache
-from meid_bench.training.checkpoint import checkpoint_of
-from meid_bench.training.curve_file import curve_file
-from meid_bench.training.data import Examples, feature_bytes, load_examples
-from meid_bench.training.enough import check_batch
-from meid_bench.training.execution import Execution, arithmetic, resolve_precision
+from meid_bench.training.cache import Cache, fitting_batch, no_room, with_room
+from meid_bench.training.checkpoint import Fit, checkpoint_of
+from meid_bench.training.data import Examples, check_batch, feature_bytes, load_examples
+from meid_bench.training.execution import Execution, arithmetic
 from meid_bench.training.explain import attention_diagnostics
-from meid_bench.training.fit import Fit, Training, fit, point_scores
-from meid_bench.training.memory import fitting_batch, no_room, with_room
-from meid_bench.training.model import build_method, save_model
+from meid_bench.training.fit import Training, fit, point_scores
+from meid_bench.training.model import MODEL, WEIGHTS, build_method, save_model
 from meid_bench.training.request import Plan
-from meid_bench.training.run_record import Scored, environment, parameter_count, record_of
+from meid_bench.training.run_record import Scored, environment, made_with, record_of
 from meid_bench.training.scoring import predict
-from meid_bench.training.trials import best_trial
+from meid_bench.training.watching import curve_file
 
 LOCK = ".lock"  # held while a run is trained; the system lets go of a killed process's
 
@@ -71,9 +74,9 @@ def run(
         checkpoint_of(plan.folder).remove()
         return ranks.from_first(load_result(plan.folder))
     if plan.grid:
-        return _tried(plan, lambda trial: run(trial, device, log, execution, say))
+        return _best_trial(plan, lambda trial: run(trial, device, log, execution, say))
     make_current(device)
-    bfloat16 = resolve_precision(execution.precision, device) == "bfloat16"
+    execution = execution.on(device)
     processes = find_ranks().local_size if ranks.size() > 1 else execution.neighbours
     needed = feature_bytes(plan.benchmark, plan.store)
 
@@ -84,17 +87,39 @@ def run(
     lock: AbstractContextManager[None] = nullcontext()  # the first rank's will do
     if ranks.rank() == 0:
         lock = alone(plan.folder / LOCK, "run of the same settings")
-    with lock, arithmetic(device, bfloat16, execution.deterministic):
+    with lock, arithmetic(device, execution.bfloat16, execution.deterministic):
         return with_room(work, execution.cache, needed, device, processes)
 
 
-def _tried(plan: Plan, run_trial: Callable[[Plan], Result]) -> Result:
-    if ranks.rank() == 0:
-        return ranks.from_first(best_trial(plan, run_trial))
+def _best_trial(plan: Plan, run_trial: Callable[[Plan], Result]) -> Result:
+    """Run every learning rate of the plan's grid; returns the record of the best on val.
+
+    Each trial has a folder of its own within the run's, so that a second call goes on where an
+    earlier one ended; they are removed once the record is there.
+    """
+    results = {rate: run_trial(plan.trial(rate)) for rate in plan.grid}
+    if ranks.rank() > 0:
+        given: Result = ranks.from_first(None)
+        return given
+    trials = tuple(Trial(rate, _val_map(result)) for rate, result in results.items())
+    chosen = max(trials, key=lambda trial: trial.val_map).lr  # the smallest of equals
+    for name in (WEIGHTS, MODEL, MANIFEST, SCORES, CURVE):
+        with atomic(plan.folder / name) as temporary:
+            shutil.copyfile(plan.trial(chosen).folder / name, temporary)
+    result = replace(
+        results[chosen],
+        settings=plan.settings,
+        trials=trials,
+        seconds=sum(result.seconds or 0.0 for result in results.values()),
+    )
+    save_record(result, plan.folder)
     for rate in plan.grid:
-        run_trial(plan.trial(rate))
-    result: Result = ranks.from_first(None)
-    return result
+        shutil.rmtree(plan.trial(rate).folder)
+    return ranks.from_first(result)
+
+
+def _val_map(result: Result) -> float:
+    return result.val.overall
 
 
 def _run(
@@ -105,25 +130,26 @@ def _run(
     cache: Cache,
 ) -> Result:
     started = time.perf_counter()
-    parts = {
+    splits = {
         split: load_examples(plan.benchmark, plan.store, split, device, cache.mode)
         for split in ("train", "val", "test")
     }
-    check_batch(plan.runner, len(parts["train"]))
-    found = environment(device, execution, cache)
+    check_batch(plan.runner.batch, len(splits["train"]))
     method = _fresh(plan, device)
-    outcome = _fit(plan, method, parts, log, execution, found)
-    method.load_state_dict(outcome.last)
-    last = _score(plan, method, parts)
-    method.load_state_dict(outcome.best)
-    best = _score(plan, method, parts)
-    outcome.diagnostics |= attention_diagnostics(
-        method, parts["test"], plan.benchmark, plan.store.times, plan.runner.batch
+    state = _fit(plan, method, splits, log, execution, cache)
+    method.load_state_dict(state.last)
+    last = _score(plan, method, splits)
+    method.load_state_dict(state.best)
+    best = _score(plan, method, splits)
+    state.diagnostics |= attention_diagnostics(
+        method, splits["test"], plan.benchmark, plan.store.times, plan.runner.batch
     )
+    parameters = sum(parameter.numel() for parameter in method.parameters())
+    computed = environment(device, execution, cache)
     seconds = time.perf_counter() - started
-    result = record_of(plan, outcome, best, last, parameter_count(method), found, seconds)
+    result = record_of(plan, state, best, last, parameters, computed, seconds)
     if ranks.rank() == 0:
-        save_model(plan.model, outcome.best, plan.folder)
+        save_model(plan.model, state.best, plan.folder)
         # How its features were made: what `predict` needs, wherever the folder goes.
         save_manifest(plan.folder, plan.store.manifest)
         save_scores(plan.folder, plan.benchmark.ids("test"), best.test_scores)
@@ -140,53 +166,48 @@ def _fresh(plan: Plan, device: torch.device) -> Method:
 def _fit(
     plan: Plan,
     method: Method,
-    parts: Mapping[str, Examples],
+    splits: Mapping[str, Examples],
     log: Callable[[CurvePoint], None],
     execution: Execution,
-    found: Mapping[str, Any],
+    cache: Cache,
 ) -> Fit:
-    device, bfloat16 = parts["train"].device, found["precision"] == "bfloat16"
-    computed = {name: found[name] for name in ("device", "precision", "threads", "ranks", "torch")}
-    made_with = ", ".join(f"{name} {value}" for name, value in computed.items())
-    checkpoint = checkpoint_of(plan.folder, execution.checkpoint_minutes, made_with)
+    train, val = splits["train"], splits["val"]
+    how = made_with(train.device, execution)
+    checkpoint = checkpoint_of(plan.folder, execution.checkpoint_minutes, how)
     # A video without features scores 0, so that every row is over the same ids.
     score = point_scores(plan.benchmark.labels("val"), plan.benchmark.groups)
-    with curve_file(plan.folder, checkpoint) as write:
-
-        def record(point: CurvePoint) -> None:
-            write(point)
-            log(point)
-
+    with curve_file(plan.folder, checkpoint, log) as record:
         training = Training(
             method=method,
-            train=parts["train"],
-            val=parts["val"],
-            val_scores=lambda scores: score(_over_all(plan, "val", parts["val"], scores)),
+            train=train,
+            val=val,
+            val_scores=lambda scores: score(_over_all(plan, "val", val, scores)),
             config=plan.runner,
             seed=plan.request.seed,
             log=record,
             checkpoint=checkpoint,
-            bfloat16=bfloat16,
+            bfloat16=execution.bfloat16,
             compile=execution.compile,
         )
         try:
             return fit(training)
         except torch.OutOfMemoryError:
-            if found["cache"] == "device" and execution.cache == "auto":
+            if cache.mode == "device" and execution.cache == "auto":
                 raise  # the features make room first
     method.to("cpu")
-    frames, batch = plan.runner.training_frames, plan.runner.batch
-    if ranks.size() > 1:  # another rank may have had room: there is no trying together
-        raise no_room(batch, None, device)
-    fits = fitting_batch(lambda: _fresh(plan, device), parts["train"], batch, frames, bfloat16)
-    raise no_room(batch, fits, device)
+    fits = None  # another rank may have had room: there is no trying together
+    if ranks.size() == 1:
+        fits = fitting_batch(
+            lambda: _fresh(plan, train.device), train, plan.runner, execution.bfloat16
+        )
+    raise no_room(plan.runner.batch, fits, train.device)
 
 
-def _score(plan: Plan, method: Method, parts: Mapping[str, Examples]) -> Scored:
+def _score(plan: Plan, method: Method, splits: Mapping[str, Examples]) -> Scored:
     metrics, scores = {}, {}
     for split in ("val", "test"):
-        found = predict(method, parts[split], plan.runner.batch)
-        scores[split] = _over_all(plan, split, parts[split], found)
+        found = predict(method, splits[split], plan.runner.batch)
+        scores[split] = _over_all(plan, split, splits[split], found)
         views = [video.view for video in plan.benchmark.splits[split]]
         try:
             metrics[split] = evaluate_scores(

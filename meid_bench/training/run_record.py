@@ -1,12 +1,9 @@
 """Record: what a run's result.json says of it."""
 
 import platform
-import subprocess
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,8 +18,9 @@ from meid_bench.methods.method import Method
 from meid_bench.results.metrics import EVALUATOR, Metrics
 from meid_bench.results.record import SCHEMA, Features, Result
 from meid_bench.training.cache import Cache
-from meid_bench.training.execution import Execution, resolve_precision
-from meid_bench.training.fit import Fit
+from meid_bench.training.checkpoint import Fit
+from meid_bench.training.code_identity import commit
+from meid_bench.training.execution import Execution
 from meid_bench.training.request import Plan
 
 
@@ -37,14 +35,14 @@ class Scored:
 
 def record_of(
     plan: Plan,
-    outcome: Fit,
+    state: Fit,
     best: Scored,
     last: Scored,
     parameters: int,
-    found: Mapping[str, Any],
+    environment: Mapping[str, Any],
     seconds: float,
 ) -> Result:
-    """The record of a run that has ended; `found` is its environment."""
+    """The record of a run that has ended."""
     return Result(
         schema=SCHEMA,
         benchmark=plan.benchmark.name,
@@ -66,16 +64,16 @@ def record_of(
         last_epoch_test=last.test,
         evaluator=EVALUATOR,
         selected_on="val",
-        epoch=outcome.stages[-1].best_epoch,
-        stages=tuple(outcome.stages),
-        epochs=sum(stage.epochs for stage in outcome.stages),
+        epoch=state.stages[-1].best_epoch,
+        stages=tuple(state.stages),
+        epochs=sum(stage.epochs for stage in state.stages),
         parameters=parameters,
         missing=plan.missing,
         quick=plan.request.quick,
         trials=(),
-        warnings=tuple(outcome.warnings),
-        diagnostics=outcome.diagnostics,
-        environment=found,
+        warnings=tuple(state.warnings),
+        diagnostics=state.diagnostics,
+        environment=environment,
         version=__version__,
         commit=commit(),
         seconds=seconds,
@@ -102,14 +100,14 @@ def parameter_count(method: Method) -> int:
 
 
 def environment(device: torch.device, execution: Execution, cache: Cache) -> dict[str, Any]:
-    """What a number may depend on besides code, data and seed."""
+    """What a number may depend on besides code, data and seed; `execution` is the device's."""
     return {
         "python": platform.python_version(),
         "torch": torch.__version__,
         "numpy": np.__version__,
         "platform": platform.platform(),
         "device": describe(device),
-        "precision": resolve_precision(execution.precision, device),
+        "precision": execution.precision,
         "deterministic": execution.deterministic or device.type == "cpu",
         "compiled": execution.compile,
         "cache": cache.mode,
@@ -118,39 +116,9 @@ def environment(device: torch.device, execution: Execution, cache: Cache) -> dic
     }
 
 
-def commit() -> str | None:
-    """The commit of meid-bench's own checkout, with a + where files were changed; None elsewhere.
-
-    What is installed within another repository, as in a project's virtual environment, has no
-    commit of its own: that repository's says nothing of this code.
-    """
-    package = Path(__file__).resolve().parents[1]
-    top = _git(package, "rev-parse", "--show-toplevel")
-    if top is None or Path(top) != package.parent or not _is_ours(package):
-        return None
-    return _git(package, "describe", "--always", "--abbrev=40", "--dirty=+", "--exclude=*")
-
-
-def _is_ours(package: Path) -> bool:
-    """Whether the repository around the package is meid-bench's: it holds it, and says so."""
-    try:
-        project = tomllib.loads((package.parent / "pyproject.toml").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    named = project.get("project", {}).get("name") == "meid-bench"
-    return named and _git(package, "ls-files", "--error-unmatch", "__init__.py") is not None
-
-
-def _git(folder: Path, *arguments: str) -> str | None:
-    try:
-        done = subprocess.run(
-            ["git", *arguments],
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=10,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip() or None
+def made_with(device: torch.device, execution: Execution) -> str:
+    """What decides the digits of a number, in words: where it changes, a resumed run says so."""
+    return (
+        f"device {describe(device)}, precision {execution.precision}, threads "
+        f"{torch.get_num_threads()}, ranks {ranks.size()}, torch {torch.__version__}"
+    )

@@ -1,17 +1,26 @@
 """Table plan: every run behind a table, what is finished, and how long the rest would take."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from tabulate import tabulate
+
 from meid_bench.errors import MeidBenchError
-from meid_bench.methods.presets import preset_in_force
-from meid_bench.methods.registry import find_method
-from meid_bench.training.paper_table import PUBLISHED, Block, Variant
-from meid_bench.training.reproduce import Part, find_part, request_of
-from meid_bench.training.request import Plan, plan, resolve
-from meid_bench.training.wish import Wish, wanted_blocks
+from meid_bench.methods.toy_task import TASK
+from meid_bench.training.paper_table import Block, Variant
+from meid_bench.training.reproduce import (
+    Part,
+    Wish,
+    find_part,
+    request_of,
+    row_settings,
+    wanted_blocks,
+)
+from meid_bench.training.request import Plan, plan
 
 
 @dataclass(frozen=True)
@@ -119,16 +128,93 @@ def _note(wish: Wish, variant: Variant) -> str:
 
 def _unplanned(wish: Wish, block: Block, variant: Variant, problem: str = "") -> PlannedRow:
     """A row without its benchmark or its features: what can be said of it all the same."""
-    published = PUBLISHED.get(block.dataset)
-    method, preset = preset_in_force(variant.method, variant.preset, published)
-    given = {**wish.settings, **variant.settings}
-    settings: dict[str, Any] = {}
-    try:
-        own, runner = resolve(
-            find_method(method), block.aggregator, preset, given, wish.protocol, wish.quick
-        )
-        settings = {**own, **asdict(runner)}
-    except MeidBenchError as error:
-        problem = str(error)
+    values = {**wish.settings, **variant.settings}
+    method, preset, settings = row_settings(block, variant, values, wish.protocol, wish.quick)
     note = problem or _note(wish, variant)
-    return PlannedRow(variant.label, method, preset, settings, None, (), (), wish.seeds, None, note)
+    # What is idle on the toy's frames is idle on all but videos of a single one.
+    named = settings.recorded(TASK)
+    return PlannedRow(variant.label, method, preset, named, None, (), (), wish.seeds, None, note)
+
+
+def format_plan(planned: Sequence[PlannedPart], title: str, devices: Sequence[str]) -> str:
+    """The plan of a table.
+
+    Args:
+        planned: Its blocks.
+        title: The table's.
+        devices: What the runs would be on, in words.
+    """
+    rows = [row for part in planned for row in part.rows]
+    number = {
+        "finished": sum(len(row.finished) for row in rows),
+        "begun": sum(len(row.begun) for row in rows),
+        "ahead": sum(len(row.ahead) for row in rows),
+    }
+    states = ", ".join(f"{count} {state}" for state, count in number.items())
+    parts = [f"Plan of {title} on {', '.join(devices)}: {sum(number.values())} runs ({states})"]
+    parts += [_part(part) for part in planned]
+    left = sum(row.seconds_left for row in rows) / len(devices)
+    unknown = sum(len(row.ahead + row.begun) for row in rows if row.seconds is None)
+    parts.append(
+        f"About {_time(left)} for what is not finished"
+        + (f", without {unknown} runs of which nothing can be measured yet" if unknown else "")
+        + ". From a few steps of each row here and now: reading features into memory, and AP, come "
+        "on top. Nothing was run: no record, no folder."
+    )
+    return "\n\n".join(parts)
+
+
+def _part(part: PlannedPart) -> str:
+    block = part.block
+    there = f"features {part.part.store.folder.name}" if part.part else f"missing: {part.missing}"
+    lines = [
+        {
+            "row": row.label,
+            "method": row.method,
+            "preset": row.preset or "",
+            "epochs": "" if row.epochs is None else str(row.epochs),
+            "finished": _seeds(row.finished),
+            "begun": _seeds(row.begun),
+            "ahead": _seeds(row.ahead),
+            "a run": "" if row.seconds is None else _time(row.seconds),
+            "left": "" if row.seconds is None else _time(row.seconds_left),
+            "": row.note,
+        }
+        for row in part.rows
+    ]
+    texts = [f"{block.dataset}, {block.aggregator}, {block.encoder}; {there}"]
+    texts.append(tabulate(lines, headers="keys", disable_numparse=True))
+    texts.append("\n".join(_settings([row for row in part.rows if row.settings])))
+    texts += [f"{label}: {why}" for label, why in block.left_out.items()]
+    return "\n\n".join(text for text in texts if text)
+
+
+def _settings(rows: Sequence[PlannedRow]) -> list[str]:
+    """What all rows have alike, once, and then what each has of its own."""
+    alike = {
+        name: value
+        for name, value in (rows[0].settings if len(rows) > 1 else {}).items()
+        if all(name in row.settings and row.settings[name] == value for row in rows)
+    }
+    lines = [f"  every row: {_listed(alike)}"] if alike else []
+    for row in rows:
+        own = {name: value for name, value in row.settings.items() if name not in alike}
+        lines.append(f"  {row.label}: {_listed(own)}")
+    return ["settings", *lines] if lines else []
+
+
+def _listed(settings: Mapping[str, Any]) -> str:
+    shown = (
+        f"{name}={value if isinstance(value, str) else json.dumps(value)}"
+        for name, value in settings.items()
+    )
+    return ", ".join(shown) or "nothing else"
+
+
+def _seeds(seeds: Sequence[int]) -> str:
+    return ",".join(map(str, seeds))
+
+
+def _time(seconds: float) -> str:
+    """Hours, minutes and seconds, for example "1:23:45"."""
+    return str(timedelta(seconds=max(1, round(seconds))) if seconds else timedelta())

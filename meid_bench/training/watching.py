@@ -1,14 +1,46 @@
-"""Watching a run: its progress on the terminal and, where asked for, in TensorBoard."""
+"""Watching a run: its epochs in curve.jsonl, on the terminal and, if wanted, in TensorBoard."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 
+from meid_bench import distributed as ranks
 from meid_bench.errors import SettingError
+from meid_bench.jsonlines import json_line
 from meid_bench.progress import Progress
-from meid_bench.results.record import CurvePoint
-from meid_bench.training.checkpoint import checkpoint_of
+from meid_bench.results.record import CURVE, CurvePoint
+from meid_bench.training.checkpoint import Checkpoint, checkpoint_of
 from meid_bench.training.request import Plan
+
+
+@contextmanager
+def curve_file(
+    folder: Path, checkpoint: Checkpoint, log: Callable[[CurvePoint], None]
+) -> Iterator[Callable[[CurvePoint], None]]:
+    """A function that appends a point to the run's curve.jsonl, and then logs it.
+
+    Epochs before the checkpoint are in the file; those after it are trained, and come, again. Only
+    the first rank writes.
+
+    Raises:
+        DataError: The checkpoint is damaged.
+    """
+    if ranks.rank() > 0:
+        yield log
+        return
+    before = checkpoint.progress()
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / CURVE).open("w", encoding="utf-8") as file:
+        file.writelines(json_line(point) for point in (before.curve if before else ()))
+        file.flush()
+
+        def write(point: CurvePoint) -> None:
+            file.write(json_line(point))
+            file.flush()
+            log(point)
+
+        yield write
 
 
 @contextmanager
@@ -30,28 +62,23 @@ def curve_log(
         return
     with ExitStack() as stack:
         writer = stack.enter_context(_writer(plan)) if tensorboard else None
-        bar = stack.enter_context(_progress(plan)) if shown else None
+        epochs, done = plan.epochs * max(len(plan.grid), 1), _epochs_done(plan)
+        bar = Progress(epochs, plan.request.shown, "epochs", done=done) if shown else None
+        if bar is not None:
+            stack.enter_context(bar)
 
         def log(point: CurvePoint) -> None:
             if bar is not None:
-                bar.update(note=_note(point))
+                loss = "not finite" if point.loss is None else f"{point.loss:.4f}"
+                overall = point.val["overall"] or 0
+                bar.update(note=f"{point.stage}, loss {loss}, val mAP {overall:.3f}")
             if writer is not None:
                 _write(writer, point)
 
         yield log
 
 
-def _progress(plan: Plan) -> Progress:
-    epochs = plan.epochs * max(len(plan.grid), 1)
-    return Progress(epochs, plan.request.shown, "epochs", done=_done(plan))
-
-
-def _note(point: CurvePoint) -> str:
-    loss = "not finite" if point.loss is None else f"{point.loss:.4f}"
-    return f"{point.stage}, loss {loss}, val mAP {point.val['overall'] or 0:.3f}"
-
-
-def _done(plan: Plan) -> int:
+def _epochs_done(plan: Plan) -> int:
     """Epochs that an interrupted run need not train again."""
     trials = [plan.trial(rate) for rate in plan.grid] or [plan]
     found = (checkpoint_of(trial.folder).progress() for trial in trials)

@@ -18,7 +18,7 @@ from meid_bench.errors import MethodError, SettingError
 from meid_bench.methods.batch_part import BatchPart
 from meid_bench.methods.method import Batch
 from meid_bench.methods.registry import registered
-from meid_bench.methods.runner_config import RunnerConfig
+from meid_bench.methods.settings import RunnerConfig
 from meid_bench.results.record import CURVE, RECORD, SCORES
 from meid_bench.training.batchnorm import RankBatchNorm, normalise_over_ranks
 from meid_bench.training.execution import Execution

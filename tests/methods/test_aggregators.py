@@ -18,7 +18,7 @@ from meid_bench.methods.aggregators import (
 )
 from meid_bench.methods.layers import Aggregator
 from meid_bench.methods.nextvlad import NeXtVLAD, NeXtVLADConfig
-from meid_bench.settings import changed
+from meid_bench.methods.settings import changed
 
 T, D, O = 9, 16, 5  # noqa: E741
 SMALL = {"netvlad": {"clusters": 4, "hidden": 12}, "nextvlad": {"clusters": 4, "hidden": 24}}

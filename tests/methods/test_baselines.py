@@ -17,11 +17,11 @@ from baselines.mixup import Mixup, mixed
 from baselines.plain import Plain
 from baselines.srs import SRS
 from meid_bench.errors import SettingError
-from meid_bench.methods.aggregators import NonlinearConfig, aggregator_maker
+from meid_bench.methods.aggregators import NeXtVLADConfig, NonlinearConfig, aggregator_maker
 from meid_bench.methods.losses import effective_number_weights
 from meid_bench.methods.method import Batch, Method, Stage
 from meid_bench.methods.presets import preset_settings
-from meid_bench.settings import changed
+from meid_bench.methods.settings import RunnerConfig, changed
 from tests.toy import FRAMES, TASK, toy_examples
 
 MAKE = aggregator_maker("nonlinear", NonlinearConfig(dropout=0.0), FRAMES)
@@ -165,11 +165,9 @@ def test_eqls_tail_is_the_benchmarks_or_up_to_a_count() -> None:
 @pytest.mark.parametrize("kind", [Plain, LDAM, EQL, CBLoss, CBS, SRS, Mixup, FrameStack])
 def test_the_authors_preset_is_charades_baseline_sh(kind: type[Method]) -> None:
     chosen = preset_settings(kind, "nextvlad", "authors")
-    assert chosen.method["lr"] == 1e-4
-    assert chosen.runner == {"batch": 1024, "with_replacement": True}
-    assert chosen.aggregator == {"form": "meid"}
-    assert preset_settings(kind, "nonlinear", "authors").aggregator == {}
-    own = {name: value for name, value in chosen.method.items() if name != "lr"}
+    assert chosen.runner == RunnerConfig(batch=1024, with_replacement=True)
+    assert chosen.aggregator == NeXtVLADConfig(form="meid")
+    assert preset_settings(kind, "nonlinear", "authors").aggregator == NonlinearConfig()
     expected = {
         EQL: {"gamma": 1.76e-3, "tail_max": 100},
         LDAM: {"margin": "summed"},
@@ -177,7 +175,7 @@ def test_the_authors_preset_is_charades_baseline_sh(kind: type[Method]) -> None:
         SRS: {"reduction": "unmasked"},
         FrameStack: {"mean_over": "classes"},
     }
-    assert own == expected.get(kind, {})
+    assert chosen.method == kind.Config(lr=1e-4, **expected.get(kind, {}))
 
 
 def test_samplers_of_cbs_and_srs() -> None:

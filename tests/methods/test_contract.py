@@ -159,7 +159,7 @@ def test_a_good_method_has_no_problem() -> None:
         (GlobalRandomness, "the loss in stage 'train', epoch 0 follows torch's global seed"),
         (LateRandomness, "the loss in stage 'train', epoch 1 follows torch's global seed"),
         (HiddenState, "logits differ after the weights were written and read"),
-        (OddSettings, "which no record can hold (its keys are not text)"),
+        (OddSettings, "which no file can hold (its keys are not text)"),
         (Mutable, "Mutable.Config must be a frozen dataclass that extends MethodConfig"),
     ],
 )

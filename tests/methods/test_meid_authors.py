@@ -22,8 +22,8 @@ from meid_bench.methods.layers import AggregatorConfig
 from meid_bench.methods.losses import unmasked_classes
 from meid_bench.methods.method import Batch, Stage, Task
 from meid_bench.methods.nextvlad import MEIDNeXtVLAD, NeXtVLADConfig
+from meid_bench.methods.settings import changed
 from meid_bench.methods.trainable import select_trainable, training_mode
-from meid_bench.settings import changed
 from meid_bench.training.request import Request, plan
 from meid_bench.training.run import run
 from tests.small_methods import toy_method

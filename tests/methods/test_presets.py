@@ -11,13 +11,14 @@ from baselines.plain import Plain
 from meid_bench.benchmark.benchmark import save_benchmark
 from meid_bench.errors import SettingError
 from meid_bench.files import benchmark_dir
-from meid_bench.methods.aggregators import AGGREGATORS
+from meid_bench.methods.aggregators import AGGREGATORS, NetVLADConfig
 from meid_bench.methods.contract import check_method
 from meid_bench.methods.method import AggregatorMethod, Batch, Stage
 from meid_bench.methods.presets import preset_in_force
 from meid_bench.methods.registry import find_method, registered
 from meid_bench.results.repeat_command import repeat_command
-from meid_bench.training.request import Plan, Request, plan, resolve
+from meid_bench.training.protocol import resolve
+from meid_bench.training.request import Plan, Request, plan
 from tests.made_records import make_result
 from tests.toy import toy_benchmark, write_toy
 
@@ -94,9 +95,9 @@ def test_videolts_preset_holds_on_videolt_alone(tmp_path: Path) -> None:
 
 
 def test_an_aggregators_setting_is_left_out_where_another_is_chosen() -> None:
-    settings, _ = resolve(Preset, "nonlinear", "vlad", {})
-    assert settings["epochs"] == 30 and "aggregator.clusters" not in settings
-    assert resolve(Preset, "netvlad", "vlad", {})[0]["aggregator.clusters"] == 16
+    settings = resolve(Preset, "nonlinear", "vlad", {})
+    assert settings.method.epochs == 30 and "aggregator.clusters" not in settings.named()
+    assert resolve(Preset, "netvlad", "vlad", {}).aggregator == NetVLADConfig(clusters=16)
 
 
 @pytest.mark.parametrize("aggregator", AGGREGATORS)
@@ -108,7 +109,7 @@ def test_every_registered_preset_holds_with_every_aggregator(method: str, aggreg
 
 
 def test_a_shortened_schedule_shortens_the_presets_too() -> None:
-    assert resolve(Preset, "nonlinear", "vlad", {}, quick=True)[0]["epochs"] == 3
+    assert resolve(Preset, "nonlinear", "vlad", {}, quick=True).method.epochs == 3
 
 
 def test_a_preset_may_lead_to_another_method(root: Path) -> None:
@@ -121,7 +122,7 @@ def test_a_preset_may_lead_to_another_method(root: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "sentence"),
     [("larg", "no preset of .*Preset 'larg'; did you mean 'large'"),
-     ("misspelt", "no setting of Preset 'bacth'; did you mean 'batch'"),
+     ("misspelt", "no setting 'bacth'; did you mean 'batch'"),
      ("wrong", "Setting batch is 0; it must be at least 1")],
 )  # fmt: skip
 def test_what_is_wrong_with_a_preset_is_said(root: Path, name: str, sentence: str) -> None:
@@ -130,8 +131,7 @@ def test_what_is_wrong_with_a_preset_is_said(root: Path, name: str, sentence: st
 
 
 def test_the_command_of_a_record_does_not_repeat_what_the_preset_sets() -> None:
-    settings, runner = resolve(Plain, "nonlinear", "videolt", {"batch": 16})
-    everything = settings | vars(runner)
+    everything = resolve(Plain, "nonlinear", "videolt", {"batch": 16}).named()
     record = make_result(
         aggregator="nonlinear", preset="videolt", settings=everything, changed=("batch",)
     )

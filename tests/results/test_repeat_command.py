@@ -4,17 +4,17 @@ import shlex
 
 import pytest
 
+from meid_bench.codec import Text, decode_value
 from meid_bench.errors import SettingError
 from meid_bench.methods.registry import find_method
+from meid_bench.methods.settings import parse_assignments
 from meid_bench.results.repeat_command import repeat_command
-from meid_bench.settings import parse, parse_assignments
-from meid_bench.training.request import resolve
+from meid_bench.training.protocol import resolve
 from tests.made_records import make_result, make_submission
 
 
 def made(**changes):
-    settings, runner = resolve(find_method("plain"), "nextvlad", None, {})
-    settings = {**settings, **runner.__dict__}
+    settings = resolve(find_method("plain"), "nextvlad", None, {}).named()
     return make_result(**({"settings": settings} | changes)), settings
 
 
@@ -34,8 +34,8 @@ def test_changes_are_named_as_set_reads_them():
     assert "--set milestones=3,6" in line
     assert "--set lr=0.01" in line
     assert line.count("--set") == 2
-    again, _ = resolve(find_method("plain"), "nextvlad", None, {"milestones": "3,6", "lr": "0.01"})
-    assert again["milestones"] == [3, 6]
+    again = resolve(find_method("plain"), "nextvlad", None, {"milestones": "3,6", "lr": "0.01"})
+    assert again.method.milestones == (3, 6)
 
 
 def test_lists_of_text_and_dictionaries_are_named_as_set_reads_them():
@@ -43,12 +43,14 @@ def test_lists_of_text_and_dictionaries_are_named_as_set_reads_them():
     kinds = {"names": list[str], "weights": dict[str, float], "maybe": int | None, "text": str}
     line = shlex.split(repeat_command(make_result(settings=odd, changed=tuple(odd))))
     given = parse_assignments([text for text in line if "=" in text])
-    assert {name: parse(name, given[name], kind) for name, kind in kinds.items()} == odd
+    assert {
+        name: decode_value(kind, Text(given[name]), name) for name, kind in kinds.items()
+    } == odd
 
 
 def test_what_no_record_can_hold_is_refused_before_training():
     for name, value in {"clip": "inf", "lr": "nan", "milestones": "1,x"}.items():
-        with pytest.raises(SettingError, match=f"Setting {name} is"):
+        with pytest.raises(SettingError, match=f"Setting {name}.* is"):
             resolve(find_method("plain"), "nextvlad", None, {name: value})
 
 

@@ -10,9 +10,17 @@ from torch import Tensor
 import meid_bench.training.cache
 from meid_bench.errors import SettingError
 from meid_bench.features.store import FeatureStore, find_store
-from meid_bench.training.cache import Cache, choose_cache, free_host_memory
-from meid_bench.training.data import Streamed, in_parts, load_examples
-from meid_bench.training.memory import fitting_batch, no_room, with_room
+from meid_bench.methods.samplers import batches
+from meid_bench.methods.settings import RunnerConfig
+from meid_bench.training.cache import (
+    Cache,
+    choose_cache,
+    fitting_batch,
+    free_host_memory,
+    no_room,
+    with_room,
+)
+from meid_bench.training.data import Streamed, load_examples
 from meid_bench.training.readahead import read_ahead
 from tests.small_methods import toy_method
 from tests.toy import toy_examples, write_toy
@@ -90,8 +98,9 @@ def test_the_batch_that_fits_is_found_by_trying(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(type(method), "loss", hungry)
     examples = toy_examples(48)
+    config = RunnerConfig(batch=48, training_frames=6)
     build = lambda: toy_method("meid", "nonlinear", {})  # noqa: E731
-    assert fitting_batch(build, examples, 48, 6, bfloat16=False) == 6
+    assert fitting_batch(build, examples, config, bfloat16=False) == 6
     assert str(no_room(48, 6, CUDA)) == (
         "cuda:0 has no room for a step with batch 48; a batch of 6 fits: use --set batch=6"
     )
@@ -107,7 +116,7 @@ def test_streaming_and_keeping_give_the_same_features(tmp_path: Path) -> None:
     assert isinstance(kept.features, Tensor) and isinstance(streamed.features, Streamed)
     assert kept.ids == streamed.ids and "train001" not in kept.ids
     index = np.random.default_rng(0).integers(0, len(kept), 100)
-    parts = in_parts(100, 7)
+    parts = batches(100, 7)
     for one, other in zip(kept.batches(index, parts), streamed.batches(index, parts), strict=True):
         assert torch.equal(one[0], other[0]) and torch.equal(one[1], other[1])
     assert one[0].dtype == torch.float32
@@ -123,12 +132,12 @@ def test_a_reader_that_fails_is_heard_and_one_that_is_left_ends() -> None:
         out.copy_(torch.from_numpy(rows).view(-1, 1, 1).expand(-1, 2, 3))
 
     index = np.arange(1000)
-    batches = read_ahead(read, index, in_parts(1000, 8), (2, 3), CPU)
-    assert torch.equal(next(batches)[:, 0, 0], torch.arange(8.0).half())
-    assert torch.equal(next(batches)[:, 0, 0], torch.arange(8.0, 16.0).half())
+    read_on = read_ahead(read, index, batches(1000, 8), (2, 3), CPU)
+    assert torch.equal(next(read_on)[:, 0, 0], torch.arange(8.0).half())
+    assert torch.equal(next(read_on)[:, 0, 0], torch.arange(8.0, 16.0).half())
     with pytest.raises(SettingError, match="row 20 is bad"):
-        next(batches)
+        next(read_on)
     assert max(seen) < 64  # bounded: it did not run ahead of who reads
-    left = read_ahead(read, index[:16], in_parts(16, 4), (2, 3), CPU)
+    left = read_ahead(read, index[:16], batches(16, 4), (2, 3), CPU)
     next(left)
     left.close()

@@ -12,11 +12,10 @@ from meid_bench.cli.main import cli
 from meid_bench.methods.registry import find_method, registered
 from meid_bench.results.board import load_board
 from meid_bench.results.record import RECORD, load_result
-from meid_bench.training import run_record as record_module
-from meid_bench.training.code_identity import code_of
+from meid_bench.training import code_identity
+from meid_bench.training.code_identity import code_of, commit
 from meid_bench.training.request import Request, plan
 from meid_bench.training.run import run
-from meid_bench.training.run_record import commit
 from tests.toy import write_toy
 
 METHOD = """
@@ -187,7 +186,7 @@ def test_only_the_toolkits_own_commit_is_recorded(where, tmp_path, monkeypatch):
     git(tmp_path, "init")
     git(tmp_path, "add", "-A")
     git(tmp_path, "commit", "-m", "one")
-    monkeypatch.setattr(record_module, "__file__", str(package / "record.py"))
+    monkeypatch.setattr(code_identity, "__file__", str(package / "record.py"))
     if where != "own checkout":
         assert commit() is None
         return

@@ -4,12 +4,13 @@ import pytest
 import torch
 
 from meid_bench.methods.method import Batch
-from meid_bench.training.data import FrameRule, draw_frames
+from meid_bench.methods.settings import RunnerConfig
+from meid_bench.training.data import draw_frames
 
 VIDEOS, FRAMES = 500, 10
 
 
-def frames_drawn(rule: FrameRule) -> torch.Tensor:
+def frames_drawn(rule: RunnerConfig) -> torch.Tensor:
     numbers = torch.arange(float(FRAMES)).expand(VIDEOS, FRAMES).unsqueeze(-1)
     generator = torch.Generator().manual_seed(0)
     batch = Batch(numbers.contiguous(), torch.zeros(VIDEOS, 1), None, generator)
@@ -18,11 +19,13 @@ def frames_drawn(rule: FrameRule) -> torch.Tensor:
 
 @pytest.mark.parametrize("count", [None, FRAMES, FRAMES + 1])
 def test_all_frames_are_taken_as_they_are(count: int | None) -> None:
-    assert torch.equal(frames_drawn(FrameRule(count))[0], torch.arange(float(FRAMES)))
+    assert torch.equal(
+        frames_drawn(RunnerConfig(training_frames=count))[0], torch.arange(float(FRAMES))
+    )
 
 
 def test_drawn_frames_are_distinct_in_order_and_each_as_likely() -> None:
-    drawn = frames_drawn(FrameRule(4))
+    drawn = frames_drawn(RunnerConfig(training_frames=4))
     assert drawn.shape == (VIDEOS, 4)
     assert (drawn.diff(dim=1) > 0).all()
     share = drawn.flatten().long().bincount(minlength=FRAMES) / VIDEOS
@@ -30,7 +33,7 @@ def test_drawn_frames_are_distinct_in_order_and_each_as_likely() -> None:
 
 
 def test_with_replacement_frames_repeat_as_often_as_chance_has_it() -> None:
-    drawn = frames_drawn(FrameRule(4, with_replacement=True))
+    drawn = frames_drawn(RunnerConfig(training_frames=4, with_replacement=True))
     assert (drawn.diff(dim=1) >= 0).all()
     distinct = (drawn.diff(dim=1) > 0).all(dim=1).float().mean()
     assert distinct == pytest.approx(0.9 * 0.8 * 0.7, abs=0.08)

@@ -13,14 +13,14 @@ from torch import Tensor
 from meid_bench.errors import DataError, SettingError
 from meid_bench.methods.method import Method
 from meid_bench.methods.registry import registered
-from meid_bench.methods.runner_config import RunnerConfig
 from meid_bench.methods.samplers import EpochSampler, batches
+from meid_bench.methods.settings import RunnerConfig
 from meid_bench.methods.trainable import training_mode
 from meid_bench.results.record import CurvePoint
-from meid_bench.training.checkpoint import Checkpoint
-from meid_bench.training.data import Examples, FrameRule, Streamed
+from meid_bench.training.checkpoint import Checkpoint, Fit
+from meid_bench.training.data import Examples, Streamed
 from meid_bench.training.epoch import Stepper, epoch_batches, seeded
-from meid_bench.training.fit import Fit, Training, fit, point_scores
+from meid_bench.training.fit import Training, fit, point_scores
 from tests.small_methods import toy_method
 from tests.toy import BINS, TASK, toy_examples
 
@@ -168,9 +168,10 @@ def test_streamed_features_give_the_same_bits(name: str) -> None:
 def test_batches_are_the_same_in_every_cache_mode() -> None:
     train = toy_examples(47)
     draws = EpochSampler(train.labels, "class_balanced").draw(0, 1, 2)
+    config = RunnerConfig(training_frames=6)
     steps = batches(47, 16)
     runs = [
-        list(epoch_batches(examples, draws, steps, seeded(0, 1, 2, train.device), FrameRule(6)))
+        list(epoch_batches(examples, draws, steps, seeded(0, 1, 2, train.device), config))
         for examples in (train, streamed(train))
     ]
     assert [len(batch) for batch in runs[0]] == [16, 16, 15]
@@ -231,7 +232,7 @@ def test_the_losses_own_arithmetic_stays_in_float32() -> None:
             training_mode(method)
             draws = EpochSampler(train.labels, "uniform").draw(0, 0, 0)
             generator = torch.Generator().manual_seed(0)
-            (batch,) = epoch_batches(train, draws, [slice(0, 16)], generator, FrameRule())
+            (batch,) = epoch_batches(train, draws, [slice(0, 16)], generator, RunnerConfig())
             with stepper.autocast:
                 seen.append(method(batch.features).dtype)
                 seen.append(method.loss(batch, stage, 0).dtype)

@@ -17,8 +17,8 @@ from meid_bench.methods.registry import find_method
 from meid_bench.results.board import load_board
 from meid_bench.results.record import RECORD, load_result, load_scores, read_curve
 from meid_bench.training.model import load_model
-from meid_bench.training.protocol import EQUAL_EPOCHS, GRID, equalised, scaled
-from meid_bench.training.request import Request, plan, resolve
+from meid_bench.training.protocol import EQUAL_EPOCHS, GRID, equalised, resolve, scaled
+from meid_bench.training.request import Request, plan
 from meid_bench.training.run import run
 from tests.methods.test_contract import METHODS
 from tests.toy import write_toy
@@ -51,7 +51,7 @@ def test_a_very_short_schedule_stays_one() -> None:
 def test_every_method_gets_the_same_epochs_and_the_same_rates(name: str, epochs: int) -> None:
     kind = find_method(name)
     config = equalised(kind, kind.Config(), epochs)
-    stages = Subject(kind, "nonlinear").build(**vars(config)).stages()
+    stages = Subject(kind, "nonlinear").build(config).stages()
     assert sum(stage.epochs for stage in stages) == epochs
     assert {stage.lr for stage in stages} == {GRID[0]}
     assert {stage.milestones for stage in stages} == {
@@ -88,12 +88,13 @@ def test_a_method_that_cannot_be_equal_is_told_why(fixed: bool, sentence: str) -
 
 
 def test_quick_shortens_what_is_not_asked_for() -> None:
-    settings, _ = resolve(LDAM, "nonlinear", None, {}, quick=True)
-    assert settings["epochs"] == 10 and settings["reweight_epoch"] == 5
-    settings, _ = resolve(LDAM, "nonlinear", None, {"epochs": "40"}, quick=True)
-    assert settings["epochs"] == 40 and settings["milestones"] == [3, 6]
-    settings, _ = resolve(MEID, "nonlinear", "videolt", {}, "equal", quick=True)
-    assert settings["epochs"] == 5 and settings["mask_other_positives"] is True
+    assert resolve(LDAM, "nonlinear", None, {}, quick=True).method == LDAMConfig(
+        epochs=10, milestones=(3, 6), reweight_epoch=5
+    )
+    given = resolve(LDAM, "nonlinear", None, {"epochs": "40"}, quick=True).method
+    assert (given.epochs, given.milestones) == (40, (3, 6))
+    equal = resolve(MEID, "nonlinear", "videolt", {}, "equal", quick=True).named()
+    assert equal["epochs"] == 5 and equal["mask_other_positives"] is True
 
 
 @pytest.mark.parametrize("name", ["lr", "lr2", "epochs", "milestones"])

@@ -17,9 +17,9 @@ from meid_bench.results.record import RECORD, load_result
 from meid_bench.training import pace
 from meid_bench.training.execution import Execution
 from meid_bench.training.paper_table import EXPERTS, Variant
+from meid_bench.training.reproduce import Wish
 from meid_bench.training.request import Plan, Request, plan
 from meid_bench.training.table_plan import PlannedPart, plan_table
-from meid_bench.training.wish import Wish
 from tests.toy import write_toy
 from tests.training.test_reproduce import ONE, reproduce, write
 
@@ -90,6 +90,9 @@ def test_what_is_missing_is_in_the_plan_with_its_settings(tmp_path: Path) -> Non
     assert "run `meid-bench build charadesegolt`" in (there.missing or "")
     assert [row.label for row in there.rows] == [row.label for row in here.rows]
     assert all(row.settings["batch"] == 16 and row.seconds is None for row in there.rows)
+    (videolt,) = planned(tmp_path, Wish("6"))
+    assert "beta" not in videolt.rows[0].settings  # one expert: it would change nothing
+    assert videolt.rows[2].settings["beta"] == 0.5
     output = reproduce(tmp_path / "nothing", "table3", "--plan").output
     assert "About 0:00:00 for what is not finished, without 54 runs" in output
     assert not (tmp_path / "nothing").exists()
@@ -97,9 +100,11 @@ def test_what_is_missing_is_in_the_plan_with_its_settings(tmp_path: Path) -> Non
 
 def test_a_row_that_cannot_be_run_says_why(tmp_path: Path) -> None:
     write(tmp_path, "charadeslt", "CharadesLT", "resnet101")
-    (part, _) = planned(tmp_path, Wish("3", settings={"reweight_epoch": "1", "batch": "16"}))
+    wish = Wish("5", datasets=("charadeslt",), settings={"beta": "0.4", "batch": "16"})
+    (part,) = planned(tmp_path, wish)
     notes = {row.label: row.note for row in part.rows}
-    assert notes["LDAM"] == "" and "no setting of EQL 'reweight_epoch'" in notes["EQL"]
+    assert notes["CFS+ME+CBS"] == ""
+    assert "Setting beta=0.4 would change nothing" in notes["E1 (no second expert)"]
     too_many = plan(Request("plain", "charadeslt", "nonlinear"), tmp_path)
     with pytest.raises(SettingError, match="batch is 128, more than the 48 training videos"):
         pace.run_seconds(too_many, torch.device("cpu"), Execution())

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from meid_bench.benchmark.annotation import Annotation, Interval
-from meid_bench.training.attention import frames_inside, inside_intervals
+from meid_bench.training.explain import frames_inside, inside_intervals
 
 GROUPS = {"head": np.array([0]), "medium": np.array([1]), "tail": np.array([2])}
 TIMES = np.array([[0.0, 1.0, 2.0, 3.0]])

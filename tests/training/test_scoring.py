@@ -6,7 +6,7 @@ import torch
 from sklearn.metrics import average_precision_score
 
 from meid_bench.results.metrics import average_precision
-from meid_bench.training.device_ap import device_average_precision
+from meid_bench.training.scoring import device_average_precision
 
 
 @pytest.mark.parametrize("levels", [3, 50, None], ids=["many ties", "some ties", "no ties"])
