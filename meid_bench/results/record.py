@@ -18,6 +18,7 @@ from meid_bench.results.metrics import Metrics
 SCHEMA = 1
 RECORD = "result.json"
 SCORES = "scores.npz"
+VAL_SCORES = "val_scores.npz"
 CURVE = "curve.jsonl"
 
 
@@ -241,9 +242,9 @@ def read_records(folder: Path) -> tuple[dict[Path, Record], list[str]]:
     return records, problems
 
 
-def save_scores(folder: Path, ids: Sequence[str], scores: NDArray[Any]) -> None:
-    """Write `folder`/scores.npz: "ids" (N,) and "scores" (N, C) float32 of the test split."""
-    with atomic(folder / SCORES) as temporary, temporary.open("wb") as file:
+def save_scores(folder: Path, ids: Sequence[str], scores: NDArray[Any], name: str = SCORES) -> None:
+    """Write a file of scores, the test split's or val's: "ids" (N,), "scores" (N, C) float32."""
+    with atomic(folder / name) as temporary, temporary.open("wb") as file:
         np.savez(file, ids=np.array(ids, dtype=np.str_), scores=scores.astype(np.float32))
 
 

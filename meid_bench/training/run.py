@@ -24,6 +24,7 @@ from meid_bench.results.record import (
     CURVE,
     RECORD,
     SCORES,
+    VAL_SCORES,
     CurvePoint,
     Result,
     Trial,
@@ -103,7 +104,7 @@ def _best_trial(plan: Plan, run_trial: Callable[[Plan], Result]) -> Result:
         return given
     trials = tuple(Trial(rate, _val_map(result)) for rate, result in results.items())
     chosen = max(trials, key=lambda trial: trial.val_map).lr  # the smallest of equals
-    for name in (WEIGHTS, MODEL, MANIFEST, SCORES, CURVE):
+    for name in (WEIGHTS, MODEL, MANIFEST, SCORES, VAL_SCORES, CURVE):
         with atomic(plan.folder / name) as temporary:
             shutil.copyfile(plan.trial(chosen).folder / name, temporary)
     result = replace(
@@ -152,7 +153,8 @@ def _run(
         save_model(plan.model, state.best, plan.folder)
         # How its features were made: what `predict` needs, wherever the folder goes.
         save_manifest(plan.folder, plan.store.manifest)
-        save_scores(plan.folder, plan.benchmark.ids("test"), best.test_scores)
+        for split, name in (("val", VAL_SCORES), ("test", SCORES)):
+            save_scores(plan.folder, plan.benchmark.ids(split), best.scores[split], name)
         save_record(result, plan.folder)
         checkpoint_of(plan.folder).remove()
     return ranks.from_first(result)
@@ -215,7 +217,7 @@ def _score(plan: Plan, method: Method, splits: Mapping[str, Examples]) -> Scored
             )
         except ValueError as error:
             raise MethodError(f"{plan.request.method}, {split}: {error}") from error
-    return Scored(metrics["val"], metrics["test"], scores["test"])
+    return Scored(metrics["val"], metrics["test"], scores)
 
 
 def _over_all(

@@ -26,11 +26,11 @@ from meid_bench.training.request import Plan
 
 @dataclass(frozen=True)
 class Scored:
-    """One state of a method, scored on both lists; `test_scores` is (N_test, C)."""
+    """One state of a method, scored on both lists; `scores` are (N, C) of "val" and "test"."""
 
     val: Metrics
     test: Metrics
-    test_scores: NDArray[np.float32]
+    scores: Mapping[str, NDArray[np.float32]]
 
 
 def record_of(

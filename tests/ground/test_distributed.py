@@ -19,7 +19,7 @@ from meid_bench.methods.batch_part import BatchPart
 from meid_bench.methods.method import Batch
 from meid_bench.methods.registry import registered
 from meid_bench.methods.settings import RunnerConfig
-from meid_bench.results.record import CURVE, RECORD, SCORES
+from meid_bench.results.record import CURVE, RECORD, SCORES, VAL_SCORES
 from meid_bench.training.batchnorm import RankBatchNorm, normalise_over_ranks
 from meid_bench.training.execution import Execution
 from meid_bench.training.fit import Training, fit, point_scores
@@ -142,7 +142,7 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, list[float]]
     write_toy(folder / TOY)
     found = together(2, dict.fromkeys(CASES, 31), folder)
     names = {path.name.split("-")[-1] for path in (folder / TOY).glob("runs/toy/*/*")}
-    assert names == {CURVE, MODEL, RECORD, SCORES, WEIGHTS, LOCK, "manifest.json"}
+    assert names == {CURVE, MODEL, RECORD, SCORES, VAL_SCORES, WEIGHTS, LOCK, "manifest.json"}
     return found
 
 

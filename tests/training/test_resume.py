@@ -20,6 +20,7 @@ from meid_bench.results.record import (
     CURVE,
     RECORD,
     SCORES,
+    VAL_SCORES,
     CurvePoint,
     Result,
     load_scores,
@@ -114,7 +115,7 @@ def test_a_run_killed_in_both_stages_ends_as_one_undisturbed(tmp_path: Path) -> 
     assert np.array_equal(load_scores(planned.folder)[1], load_scores(whole.folder)[1])
     assert (planned.folder / WEIGHTS).read_bytes() == (whole.folder / WEIGHTS).read_bytes()
     left = {path.name for path in planned.folder.iterdir()}
-    assert {RECORD, SCORES, CURVE, WEIGHTS, MODEL} <= left and FILE not in left
+    assert {RECORD, SCORES, VAL_SCORES, CURVE, WEIGHTS, MODEL} <= left and FILE not in left
     assert not [name for name in left if name.endswith(".tmp")]
 
 

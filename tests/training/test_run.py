@@ -18,7 +18,15 @@ from meid_bench.methods.contract import check_method
 from meid_bench.methods.layers import MakeAggregator
 from meid_bench.methods.method import Batch, Method, MethodConfig, Stage, Task
 from meid_bench.results.metrics import evaluate_scores
-from meid_bench.results.record import CURVE, RECORD, Result, load_result, load_scores, read_curve
+from meid_bench.results.record import (
+    CURVE,
+    RECORD,
+    VAL_SCORES,
+    Result,
+    load_result,
+    load_scores,
+    read_curve,
+)
 from meid_bench.training.model import load_model
 from meid_bench.training.request import Plan, Request, plan
 from meid_bench.training.run import run
@@ -71,6 +79,9 @@ def test_the_record_holds_what_the_scores_say(toy_root: Path) -> None:
     ids, scores = load_scores(planned.folder)
     assert ids == benchmark.ids("test")
     assert evaluate_scores(scores, benchmark.labels("test"), benchmark.groups) == result.test
+    ids, scores = load_scores(planned.folder / VAL_SCORES)
+    assert ids == benchmark.ids("val")
+    assert evaluate_scores(scores, benchmark.labels("val"), benchmark.groups) == result.val
     assert load_result(planned.folder) == result
     assert result.benchmark_fingerprint == benchmark.fingerprint
     assert [stage.name for stage in result.stages] == ["first expert", "second expert"]
