@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import torch
 
     from meid_bench.training.execution import Execution
-    from meid_bench.training.reproduce import Reproduced, Wish
+    from meid_bench.training.reproduce import Reproduced, TableRequest
     from meid_bench.training.request import Plan
 
 
@@ -78,7 +78,7 @@ def reproduce(
     from meid_bench.methods.settings import parse_assignments
     from meid_bench.training.execution import Execution
     from meid_bench.training.paper_table import STATISTICS, find_table
-    from meid_bench.training.reproduce import Wish
+    from meid_bench.training.reproduce import TableRequest
     from meid_bench.training.reproduce_text import format_table1
 
     table = find_table(table)
@@ -87,7 +87,7 @@ def reproduce(
         _print_missing(missing)
         click.echo(text)
         return
-    wish = Wish(
+    asked = TableRequest(
         table=table,
         seeds=tuple(numbers_in(seeds, "--seeds")),
         datasets=tuple(names_in(dataset)),
@@ -101,10 +101,12 @@ def reproduce(
         settings=parse_assignments(settings),
     )
     devices, how = choose_devices(gpu, device), Execution(**execution)
-    (_print_plan if plan else _run)(wish, root, devices, how)
+    (_print_plan if plan else _run)(asked, root, devices, how)
 
 
-def _run(wish: "Wish", root: Path, devices: "list[torch.device]", how: "Execution") -> None:
+def _run(
+    asked: "TableRequest", root: Path, devices: "list[torch.device]", how: "Execution"
+) -> None:
     from meid_bench.device import describe
     from meid_bench.distributed import find_ranks
     from meid_bench.results.published import table_title
@@ -112,8 +114,8 @@ def _run(wish: "Wish", root: Path, devices: "list[torch.device]", how: "Executio
     from meid_bench.training.reproduce import available
     from meid_bench.training.reproduce import reproduce as run_table
 
-    title = table_title(wish.table)
-    parts, missing = available(wish, root)
+    title = table_title(asked.table)
+    parts, missing = available(asked, root)
     _print_missing(missing)
     if not parts:
         raise click.ClickException(f"Nothing of {title} can be run; see above for what is missing")
@@ -121,14 +123,16 @@ def _run(wish: "Wish", root: Path, devices: "list[torch.device]", how: "Executio
         raise click.UsageError("reproduce uses several devices by itself: --gpu 0,1 in one process")
     click.echo(f"{title} on {', '.join(map(describe, devices))}")
     reproduced, outcomes = run_table(
-        wish, parts, lambda requests: run_on_each(requests, root, devices, how, click.echo)
+        asked, parts, lambda requests: run_on_each(requests, root, devices, how, click.echo)
     )
-    _print_tables(reproduced, wish)
+    _print_tables(reproduced, asked)
     if failed := failures(outcomes):
         raise click.ClickException(failed_sentence(failed, len(outcomes)))
 
 
-def _print_plan(wish: "Wish", root: Path, devices: "list[torch.device]", how: "Execution") -> None:
+def _print_plan(
+    asked: "TableRequest", root: Path, devices: "list[torch.device]", how: "Execution"
+) -> None:
     from meid_bench.device import describe
     from meid_bench.results.published import table_title
     from meid_bench.training.pace import run_seconds
@@ -138,16 +142,16 @@ def _print_plan(wish: "Wish", root: Path, devices: "list[torch.device]", how: "E
         click.echo(f"Measuring a few steps of {label}", err=True)
         return run_seconds(planned, devices[0], how)
 
-    planned = plan_table(wish, root, seconds_of)
-    click.echo(format_plan(planned, table_title(wish.table), list(map(describe, devices))))
+    planned = plan_table(asked, root, seconds_of)
+    click.echo(format_plan(planned, table_title(asked.table), list(map(describe, devices))))
 
 
-def _print_tables(reproduced: "list[Reproduced]", wish: "Wish") -> None:
+def _print_tables(reproduced: "list[Reproduced]", asked: "TableRequest") -> None:
     from meid_bench.training.leak import leaks
     from meid_bench.training.reproduce_text import format_leak, format_reproduced
 
     for one in (one for one in reproduced if one.rows):
-        click.echo("\n" + format_reproduced(one, wish))
+        click.echo("\n" + format_reproduced(one, asked))
     for leak in leaks(reproduced):
         click.echo("\n" + format_leak(leak))
 

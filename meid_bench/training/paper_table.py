@@ -75,8 +75,6 @@ EXPERTS = (
     Variant("E1+E2", "meid"),
 )
 BETAS = tuple(Variant(str(beta), "meid", {"beta": beta}) for beta in (0.3, 0.5, 0.7))
-
-
 # The paper's network has the mean alone (eq. 10); its authors' code can have either.
 MOTION = tuple(
     Variant(label, "meid-authors", {"static": static})

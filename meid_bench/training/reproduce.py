@@ -23,7 +23,7 @@ from meid_bench.training.request import Request
 
 
 @dataclass(frozen=True)
-class Wish:
+class TableRequest:
     """What the user asks of `reproduce`.
 
     Attributes:
@@ -53,33 +53,38 @@ class Wish:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
-def wanted_blocks(wish: Wish) -> list[Block]:
-    """The blocks of the wish: the table's, on other benchmarks or with other aggregators.
+def wanted_blocks(asked: TableRequest) -> list[Block]:
+    """The blocks that are asked for: the table's, on other benchmarks or with other aggregators.
 
     Raises:
         SettingError: There is no such aggregator, no row's method has the preset, a row cannot
             have the settings, or there are no subject-disjoint lists beside these.
     """
-    for name in wish.aggregators:
+    for name in asked.aggregators:
         find_aggregator(name)
-    blocks = list(TABLES[wish.table])
-    if wish.preset is not None:
-        _check_preset(wish.preset, [v.method for block in blocks for v in block.variants])
-    if wish.datasets:
-        blocks = [block for name in wish.datasets for block in _on(name, blocks)]
-    if wish.aggregators:
+    blocks = list(TABLES[asked.table])
+    if asked.preset is not None:
+        _check_preset(asked.preset, [v.method for block in blocks for v in block.variants])
+    if asked.datasets:
+        blocks = [block for name in asked.datasets for block in _on(name, blocks)]
+    if asked.aggregators:
         each = _first_of_each(blocks, lambda block: (block.dataset, block.encoder))
-        blocks = [_aggregated(block, name) for block in each for name in wish.aggregators]
-    if wish.all_splits:
-        blocks = [one for block in blocks for one in (block, *_disjoint(block))]
+        blocks = [_aggregated(block, name) for block in each for name in asked.aggregators]
+    if asked.all_splits:
+        twins = {name: (name, disjoint) for name, disjoint in DISJOINT.items()}
+        blocks = [
+            replace(block, dataset=name)
+            for block in blocks
+            for name in twins.get(block.dataset, (block.dataset,))
+        ]
         if not any(block.dataset in DISJOINT.values() for block in blocks):
             raise SettingError(
                 f"--splits all adds the subject-disjoint lists of {' or '.join(DISJOINT)}; "
-                f"{table_title(wish.table)} is of {blocks[0].dataset}: name one with --dataset"
+                f"{table_title(asked.table)} is of {blocks[0].dataset}: name one with --dataset"
             )
-    if wish.preset is not None:
-        blocks = [_under(wish.preset, block) for block in blocks]
-    _check_settings(wish, blocks)
+    if asked.preset is not None:
+        blocks = [_under(asked.preset, block) for block in blocks]
+    _check_settings(asked, blocks)
     return blocks
 
 
@@ -100,16 +105,11 @@ def _aggregated(block: Block, aggregator: str) -> Block:
     return replace(block, aggregator=aggregator, left_out=NOTHING)
 
 
-def _disjoint(block: Block) -> list[Block]:
-    twin = DISJOINT.get(block.dataset)
-    return [] if twin is None else [replace(block, dataset=twin)]
-
-
 def _first_of_each(blocks: Sequence[Block], key: Callable[[Block], Hashable]) -> list[Block]:
-    found: dict[Hashable, Block] = {}
+    first: dict[Hashable, Block] = {}
     for block in blocks:
-        found.setdefault(key(block), block)
-    return list(found.values())
+        first.setdefault(key(block), block)
+    return list(first.values())
 
 
 def _under(preset: str, block: Block) -> Block:
@@ -144,17 +144,17 @@ def row_settings(
     return method, preset, resolve(kind, block.aggregator, preset, values, protocol, quick)
 
 
-def _check_settings(wish: Wish, blocks: Sequence[Block]) -> None:
-    """Refuse once, before anything runs, what a row would refuse of the wish's settings."""
+def _check_settings(asked: TableRequest, blocks: Sequence[Block]) -> None:
+    """Refuse once, before anything runs, the `--set` values that a row would refuse."""
     refused: dict[str, str] = {}
     for block in blocks:
         for variant in block.variants:
-            values = {**wish.settings, **variant.settings}
+            values = {**asked.settings, **variant.settings}
             try:
-                row_settings(block, variant, values, wish.protocol, wish.quick)
+                row_settings(block, variant, values, asked.protocol, asked.quick)
             except SettingError as error:
                 refused[variant.label] = str(error)
-    if refused and wish.settings:
+    if refused and asked.settings:
         raise SettingError(
             f"--set holds for every row of a table, and not for {', '.join(refused)}: "
             f"{next(iter(refused.values()))}"
@@ -168,7 +168,7 @@ def _check_preset(preset: str, methods: Sequence[str]) -> None:
 
 
 @dataclass(frozen=True)
-class Part:
+class TablePart:
     """A block of the table on features that are there.
 
     Attributes:
@@ -193,32 +193,32 @@ class Reproduced:
         rows: Row label to its runs over seeds, in the table's order; failed ones are left out.
     """
 
-    part: Part
+    part: TablePart
     rows: Mapping[str, Row]
 
 
-def available(wish: Wish, root: Path) -> tuple[list[Part], list[str]]:
+def available(asked: TableRequest, root: Path) -> tuple[list[TablePart], list[str]]:
     """The parts of the table that can be run, and a sentence for each that cannot."""
     parts, missing = [], []
-    blocks = wanted_blocks(wish)
+    blocks = wanted_blocks(asked)
     for block in blocks:
         try:
-            parts.append(find_part(wish, block, blocks, root))
+            parts.append(find_part(asked, block, blocks, root))
         except MeidBenchError as error:
             missing.append(f"{block.dataset} with {block.encoder} features: {error}")
     return parts, list(dict.fromkeys(missing))
 
 
-def find_part(wish: Wish, block: Block, blocks: Sequence[Block], root: Path) -> Part:
-    """The benchmark and the features of one of the wish's blocks.
+def find_part(asked: TableRequest, block: Block, blocks: Sequence[Block], root: Path) -> TablePart:
+    """The benchmark and the features of one of the blocks asked for.
 
     Raises:
         MeidBenchError: They are not there; the sentence names the command that makes them.
     """
     encoders = {other.encoder for other in blocks if other.dataset == block.dataset}
     benchmark = load_benchmark(block.dataset, root)
-    store = open_store(_find(root, benchmark, wish.features, block.encoder, encoders))
-    return Part(block, benchmark, store, _published(wish.table, block, benchmark))
+    store = open_store(_find(root, benchmark, asked.features, block.encoder, encoders))
+    return TablePart(block, benchmark, store, _published(asked.table, block, benchmark))
 
 
 def _find(
@@ -245,20 +245,20 @@ def _published(table: str, block: Block, benchmark: Benchmark) -> tuple[Publishe
 
 
 def reproduce(
-    wish: Wish,
-    parts: Sequence[Part],
+    asked: TableRequest,
+    parts: Sequence[TablePart],
     run_all: Callable[[Sequence[Request]], list[Outcome]],
 ) -> tuple[list[Reproduced], list[Outcome]]:
     """Run everything that the parts need and that has no record yet.
 
     Args:
-        wish: What was asked.
+        asked: What was asked.
         parts: As `available` gives them.
         run_all: Runs requests, as `meid_bench.training.many.run_on_each` does.
     """
     requests = {
-        (number, variant.label, seed): request_of(wish, part, variant, seed)
-        for seed in wish.seeds  # a first whole table soon, its error bars later
+        (number, variant.label, seed): request_of(asked, part, variant, seed)
+        for seed in asked.seeds  # a first whole table soon, its error bars later
         for number, part in enumerate(parts)
         for variant in part.block.variants
     }
@@ -268,7 +268,7 @@ def reproduce(
     for number, part in enumerate(parts):
         rows = {}
         for variant in part.block.variants:
-            ended = [found[number, variant.label, seed] for seed in wish.seeds]
+            ended = [found[number, variant.label, seed] for seed in asked.seeds]
             runs = {o.folder: o.result for o in ended if o.folder and o.result}
             if runs:
                 rows[variant.label] = make_row(runs)
@@ -276,7 +276,7 @@ def reproduce(
     return reproduced, outcomes
 
 
-def request_of(wish: Wish, part: Part, variant: Variant, seed: int) -> Request:
+def request_of(asked: TableRequest, part: TablePart, variant: Variant, seed: int) -> Request:
     """The run behind a row, with one seed."""
     return Request(
         method=variant.method,
@@ -285,15 +285,15 @@ def request_of(wish: Wish, part: Part, variant: Variant, seed: int) -> Request:
         seed=seed,
         features=part.store.folder.name,
         preset=variant.preset,
-        settings={**wish.settings, **variant.settings},
-        allow_missing=wish.allow_missing,
-        protocol=wish.protocol,
-        quick=wish.quick,
+        settings={**asked.settings, **variant.settings},
+        allow_missing=asked.allow_missing,
+        protocol=asked.protocol,
+        quick=asked.quick,
         label=f"{part.block.dataset}, {part.block.aggregator}: {variant.label}",
     )
 
 
-def comparable(part: Part, label: str, row: Row) -> PublishedRow | None:
+def comparable(part: TablePart, label: str, row: Row) -> PublishedRow | None:
     """The published row that a row may be subtracted from, if there is one.
 
     A benchmark that declares published numbers has their very lists. None for runs that are not as

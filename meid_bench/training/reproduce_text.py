@@ -17,20 +17,20 @@ from meid_bench.results.metrics import MEASURES, chance
 from meid_bench.results.published import PublishedRow, caution, published_statistics
 from meid_bench.training.leak import RESAMPLES, Leak, shared_subjects
 from meid_bench.training.paper_table import DATASETS
-from meid_bench.training.reproduce import Part, Reproduced, Wish, comparable
+from meid_bench.training.reproduce import Reproduced, TablePart, TableRequest, comparable
 
 # A number of a table to its column's heading.
 PRINTED = {**{name: name for name in MEASURES}, "acc1": "Acc@1", "acc5": "Acc@5"}
 
 
-def format_reproduced(one: Reproduced, wish: Wish) -> str:
+def format_reproduced(one: Reproduced, asked: TableRequest) -> str:
     """Our rows and the paper's, with the columns that the paper prints."""
     part = one.part
     title = (
         f"{part.benchmark.title}, {part.block.aggregator}, features {part.store.folder.name}, "
-        f"protocol {wish.protocol}: test mAP, mean ± std over seeds {_seeds(wish.seeds)}"
+        f"protocol {asked.protocol}: test mAP, mean ± std over seeds {_seeds(asked.seeds)}"
     )
-    parts = [title, _ours(one, wish.preset)]
+    parts = [title, _ours(one, asked.preset)]
     if part.store.untrained:
         parts.append("The encoder was untrained: these numbers say nothing of real features.")
     if part.published:
@@ -57,7 +57,7 @@ def _difference(row: Row, published: PublishedRow) -> str:
     return f"{row.scores['overall'].mean - published.overall:+.3f}"
 
 
-def _notes(part: Part, label: str, row: Row, preset: str | None) -> list[str]:
+def _notes(part: TablePart, label: str, row: Row, preset: str | None) -> list[str]:
     record = row.run
     assert record is not None  # a table is made of runs
     (variant,) = (variant for variant in part.block.variants if variant.label == label)
@@ -75,7 +75,7 @@ def _notes(part: Part, label: str, row: Row, preset: str | None) -> list[str]:
     return [*notes, *(mark for mark in row.marks if mark not in ("quick", "untrained encoder"))]
 
 
-def _theirs(part: Part) -> str:
+def _theirs(part: TablePart) -> str:
     lines = []
     for row in part.published:
         numbers = {name: getattr(row, name) for name in PRINTED}

@@ -13,8 +13,8 @@ from meid_bench.errors import MeidBenchError
 from meid_bench.methods.toy_task import TASK
 from meid_bench.training.paper_table import Block, Variant
 from meid_bench.training.reproduce import (
-    Part,
-    Wish,
+    TablePart,
+    TableRequest,
     find_part,
     request_of,
     row_settings,
@@ -59,55 +59,59 @@ class PlannedPart:
     """A block of a table, before its runs.
 
     Attributes:
-        block: Its rows are under the wish's preset where the benchmark is there.
+        block: Its rows are under the preset asked for where the benchmark is there.
         part: With its features; None where something is missing.
         missing: What is, and the command that makes it; None where nothing is.
         rows: In the table's order.
     """
 
     block: Block
-    part: Part | None
+    part: TablePart | None
     missing: str | None
     rows: tuple[PlannedRow, ...]
 
 
 def plan_table(
-    wish: Wish, root: Path, seconds_of: Callable[[str, Plan], float]
+    asked: TableRequest, root: Path, seconds_of: Callable[[str, Plan], float]
 ) -> list[PlannedPart]:
     """Look up every run of a table; nothing is run and nothing is written.
 
     Args:
-        wish: What was asked.
+        asked: What was asked.
         root: The data root.
         seconds_of: Label of a run and the run -> how long it takes; asked once for each row with
             a run ahead.
     """
-    blocks = wanted_blocks(wish)
+    blocks = wanted_blocks(asked)
     planned = []
     for block in blocks:
         try:
-            part = find_part(wish, block, blocks, root)
+            part = find_part(asked, block, blocks, root)
         except MeidBenchError as error:
-            rows = tuple(_unplanned(wish, block, variant) for variant in block.variants)
+            rows = tuple(_unplanned(asked, block, variant) for variant in block.variants)
             planned.append(PlannedPart(block, None, str(error), rows))
             continue
-        rows = tuple(_row(wish, part, v, root, seconds_of) for v in part.block.variants)
+        rows = tuple(_row(asked, part, v, root, seconds_of) for v in part.block.variants)
         planned.append(PlannedPart(part.block, part, None, rows))
     return planned
 
 
 def _row(
-    wish: Wish, part: Part, variant: Variant, root: Path, seconds_of: Callable[[str, Plan], float]
+    asked: TableRequest,
+    part: TablePart,
+    variant: Variant,
+    root: Path,
+    seconds_of: Callable[[str, Plan], float],
 ) -> PlannedRow:
-    requests = [request_of(wish, part, variant, seed) for seed in wish.seeds]
+    requests = [request_of(asked, part, variant, seed) for seed in asked.seeds]
     try:
         plans = [plan(request, root) for request in requests]
         first = next((planned for planned in plans if not planned.finished), None)
         seconds = None if first is None else seconds_of(requests[0].label or "", first)
     except MeidBenchError as error:
-        return _unplanned(wish, part.block, variant, str(error))
+        return _unplanned(asked, part.block, variant, str(error))
     begun = [not planned.finished and planned.folder.is_dir() for planned in plans]
-    states = list(zip(wish.seeds, plans, begun, strict=True))
+    states = list(zip(asked.seeds, plans, begun, strict=True))
     return PlannedRow(
         label=variant.label,
         method=plans[0].model.method,
@@ -118,22 +122,24 @@ def _row(
         begun=tuple(seed for seed, _, half in states if half),
         ahead=tuple(seed for seed, planned, half in states if not (half or planned.finished)),
         seconds=seconds,
-        note=_note(wish, variant),
+        note=_note(asked, variant),
     )
 
 
-def _note(wish: Wish, variant: Variant) -> str:
-    return f"has no preset {wish.preset}" if wish.preset and variant.preset is None else ""
+def _note(asked: TableRequest, variant: Variant) -> str:
+    return f"has no preset {asked.preset}" if asked.preset and variant.preset is None else ""
 
 
-def _unplanned(wish: Wish, block: Block, variant: Variant, problem: str = "") -> PlannedRow:
+def _unplanned(
+    asked: TableRequest, block: Block, variant: Variant, problem: str = ""
+) -> PlannedRow:
     """A row without its benchmark or its features: what can be said of it all the same."""
-    values = {**wish.settings, **variant.settings}
-    method, preset, settings = row_settings(block, variant, values, wish.protocol, wish.quick)
-    note = problem or _note(wish, variant)
+    values = {**asked.settings, **variant.settings}
+    method, preset, settings = row_settings(block, variant, values, asked.protocol, asked.quick)
+    note = problem or _note(asked, variant)
     # What is idle on the toy's frames is idle on all but videos of a single one.
     named = settings.recorded(TASK)
-    return PlannedRow(variant.label, method, preset, named, None, (), (), wish.seeds, None, note)
+    return PlannedRow(variant.label, method, preset, named, None, (), (), asked.seeds, None, note)
 
 
 def format_plan(planned: Sequence[PlannedPart], title: str, devices: Sequence[str]) -> str:

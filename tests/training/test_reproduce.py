@@ -23,7 +23,7 @@ from meid_bench.results.published import published_rows
 from meid_bench.training.many import Outcome
 from meid_bench.training.paper_table import TABLES, find_table
 from meid_bench.training.protocol import resolve
-from meid_bench.training.reproduce import Reproduced, Wish, available, wanted_blocks
+from meid_bench.training.reproduce import Reproduced, TableRequest, available, wanted_blocks
 from meid_bench.training.reproduce import reproduce as run_table
 from meid_bench.training.reproduce_text import format_reproduced
 from meid_bench.training.request import Request
@@ -130,30 +130,30 @@ def test_ablations_differ_in_what_the_paper_says() -> None:
 
 
 def test_other_benchmarks_aggregators_and_splits() -> None:
-    blocks = wanted_blocks(Wish("5", datasets=("charadeslt", "mine")))
+    blocks = wanted_blocks(TableRequest("5", datasets=("charadeslt", "mine")))
     assert [block.dataset for block in blocks] == ["charadeslt", "mine"]
-    blocks = wanted_blocks(Wish("2", aggregators=("nextvlad",)))
+    blocks = wanted_blocks(TableRequest("2", aggregators=("nextvlad",)))
     assert [(b.encoder, b.aggregator) for b in blocks] == [
         ("resnet50", "nextvlad"),
         ("resnet101", "nextvlad"),
     ]
     assert len(blocks[1].variants) == 9
-    nonlinear, netvlad = wanted_blocks(Wish("2", datasets=("mine",)))
+    nonlinear, netvlad = wanted_blocks(TableRequest("2", datasets=("mine",)))
     assert (nonlinear.dataset, nonlinear.aggregator, len(nonlinear.variants)) == (
         "mine", "nonlinear", 9,
     )  # fmt: skip
     assert (netvlad.encoder, len(netvlad.variants)) == (nonlinear.encoder, 2)
-    (half,) = wanted_blocks(Wish("3", datasets=("charadesegolt",)))
+    (half,) = wanted_blocks(TableRequest("3", datasets=("charadesegolt",)))
     assert half == TABLES["3"][1]
 
 
 def test_all_splits_add_the_subject_disjoint_lists() -> None:
     names = ["charadeslt", "charadeslt-sd", "charadesegolt", "charadesegolt-sd"]
-    assert [block.dataset for block in wanted_blocks(Wish("3", all_splits=True))] == names
-    blocks = wanted_blocks(Wish("5", datasets=("charadeslt", "mine"), all_splits=True))
+    assert [block.dataset for block in wanted_blocks(TableRequest("3", all_splits=True))] == names
+    blocks = wanted_blocks(TableRequest("5", datasets=("charadeslt", "mine"), all_splits=True))
     assert [block.dataset for block in blocks] == ["charadeslt", "charadeslt-sd", "mine"]
     with pytest.raises(SettingError, match="Table 5 is of videolt: name one with --dataset"):
-        wanted_blocks(Wish("5", all_splits=True))
+        wanted_blocks(TableRequest("5", all_splits=True))
 
 
 def test_what_is_missing_is_said_first_with_the_command_that_makes_it(tmp_path: Path) -> None:
@@ -178,15 +178,15 @@ def test_a_setting_that_a_row_has_not_is_refused_before_anything_is_run(tmp_path
     assert "holds for every row of a table, and not for plain BCE, EQL, CBS," in done.output
     assert "There is no setting 'reweight_epoch'" in done.output
     with pytest.raises(SettingError, match="Setting lr is chosen by protocol equal"):
-        wanted_blocks(Wish("3", protocol="equal", settings={"lr": "0.1"}))
+        wanted_blocks(TableRequest("3", protocol="equal", settings={"lr": "0.1"}))
 
 
 def test_features_of_the_tables_encoder_are_chosen(tmp_path: Path) -> None:
     for encoder in ("resnet50", "resnet101"):
         write(tmp_path, "charadeslt", "CharadesLT", encoder)
-    parts, _ = available(Wish("3"), tmp_path)
+    parts, _ = available(TableRequest("3"), tmp_path)
     assert [part.store.folder.name.split("-")[0] for part in parts] == ["resnet101"]
-    parts, _ = available(Wish("3", features="resnet50"), tmp_path)
+    parts, _ = available(TableRequest("3", features="resnet50"), tmp_path)
     assert [part.store.folder.name.split("-")[0] for part in parts] == ["resnet50"]
 
 
@@ -218,10 +218,10 @@ def test_on_the_authors_lists_the_difference_is_shown_and_on_others_nothing_is(
     """The lists decide, not the name: only the benchmark that declares the paper's has them."""
     write(tmp_path, "charadeslt", "CharadesLT", "resnet101")
     write(tmp_path, "mine", None, "resnet101")
-    wish = Wish("3", datasets=("charadeslt", "mine"), seeds=(0,))
+    asked = TableRequest("3", datasets=("charadeslt", "mine"), seeds=(0,))
     row = make_row({tmp_path: make_result(method="ldam")})
-    parts, _ = available(wish, tmp_path)
-    theirs, mine = (format_reproduced(Reproduced(part, {"LDAM": row}), wish) for part in parts)
+    parts, _ = available(asked, tmp_path)
+    theirs, mine = (format_reproduced(Reproduced(part, {"LDAM": row}), asked) for part in parts)
     overall, shown = difference(theirs, "LDAM")
     assert shown == pytest.approx(overall - 0.114, abs=0.0011)
     assert theirs.count("Published for CharadesLT") == 1
@@ -230,18 +230,18 @@ def test_on_the_authors_lists_the_difference_is_shown_and_on_others_nothing_is(
     for words in ("Published", "ours - paper", "not in the paper's table"):
         assert words not in mine
     quick = make_row({tmp_path: make_result(method="ldam", quick=True)})
-    shortened = format_reproduced(Reproduced(parts[0], {"LDAM": quick}), wish)
+    shortened = format_reproduced(Reproduced(parts[0], {"LDAM": quick}), asked)
     assert "Published" in shortened and "ours - paper" not in shortened
 
 
 def test_the_supplements_tables_run_what_our_settings_can(tmp_path: Path) -> None:
     write(tmp_path, "videolt", "VideoLT", "resnet50")
-    (part,), _ = available(Wish("s1"), tmp_path)
+    (part,), _ = available(TableRequest("s1"), tmp_path)
     rows = {}
     for variant in part.block.variants:
         made = make_result(method="meid-authors", settings=variant.settings, changed=("static",))
         rows[variant.label] = make_row({tmp_path: made})
-    text = format_reproduced(Reproduced(part, rows), Wish("s1"))
+    text = format_reproduced(Reproduced(part, rows), TableRequest("s1"))
     for label, published in (("Summation", 0.618), ("Mean", 0.619)):
         overall, shown = difference(text, label)
         assert shown == pytest.approx(overall - published, abs=0.0011)
@@ -249,9 +249,9 @@ def test_the_supplements_tables_run_what_our_settings_can(tmp_path: Path) -> Non
 
 def test_what_our_settings_cannot_run_is_published_only(tmp_path: Path) -> None:
     write(tmp_path, "videolt", "VideoLT", "resnet50")
-    (part,), _ = available(Wish("s2"), tmp_path)
+    (part,), _ = available(TableRequest("s2"), tmp_path)
     assert [variant.label for variant in part.block.variants] == ["Medium Fusion"]
-    text = format_reproduced(Reproduced(part, {}), Wish("s2"))
+    text = format_reproduced(Reproduced(part, {}), TableRequest("s2"))
     for label in ("Early Fusion", "Late Fusion"):
         line = next(line for line in text.splitlines() if line.startswith(label))
         assert "published only: meid has no setting for where motion is taken in" in line
@@ -259,8 +259,8 @@ def test_what_our_settings_cannot_run_is_published_only(tmp_path: Path) -> None:
 
 def test_published_accuracies_are_printed_beside_the_averages(tmp_path: Path) -> None:
     write(tmp_path, "videolt", "VideoLT", "resnet50")
-    (part, *_), _ = available(Wish("s4"), tmp_path)
-    text = format_reproduced(Reproduced(part, {}), Wish("s4"))
+    (part, *_), _ = available(TableRequest("s4"), tmp_path)
+    text = format_reproduced(Reproduced(part, {}), TableRequest("s4"))
     header = next(line for line in text.splitlines() if "Acc@1" in line)
     assert header.split()[:7] == ["method", "overall", "head", "medium", "tail", "Acc@1", "Acc@5"]
     (meid,) = [line for line in text.splitlines() if line.startswith("MEID ")]
@@ -280,14 +280,14 @@ def test_quick_records_stay_off_the_board_and_are_not_made_twice(table3: tuple[P
 
 def test_videolt_has_a_difference_column_and_medc_is_published_only(tmp_path: Path) -> None:
     write(tmp_path, "videolt", "VideoLT", "resnet50")
-    parts, (missing,) = available(Wish("2"), tmp_path)
+    parts, (missing,) = available(TableRequest("2"), tmp_path)
     assert "videolt with resnet101 features: There is no feature store" in missing
     shorter = make_result(method="eql", settings={"epochs": 1}, changed=("epochs",))
     rows = {
         "LDAM": make_row({tmp_path: make_result(method="ldam", preset="videolt")}),
         "EQL": make_row({tmp_path: shorter}),
     }
-    text = format_reproduced(Reproduced(parts[0], rows), Wish("2"))
+    text = format_reproduced(Reproduced(parts[0], rows), TableRequest("2"))
     overall, shown = difference(text, "LDAM")
     assert shown == pytest.approx(overall - 0.502, abs=0.0011)
     assert "preset videolt" in " ".join(cells(text, "LDAM"))
@@ -330,26 +330,26 @@ def test_a_preset_is_every_rows_that_has_it(tmp_path: Path, monkeypatch: Any) ->
     write(tmp_path, "charadeslt", "CharadesLT", "resnet101")
     monkeypatch.setattr(LDAM, "presets", {"small": {"batch": 12, "epochs": 1}})
     monkeypatch.setattr(MEID, "presets", {"small": {"method": "cbs"}})
-    wish = Wish("3", datasets=("charadeslt",), aggregators=("nonlinear",), preset="small")
-    (part,), _ = available(wish, tmp_path)
+    asked = TableRequest("3", datasets=("charadeslt",), aggregators=("nonlinear",), preset="small")
+    (part,), _ = available(asked, tmp_path)
     rows = {
         "LDAM": make_row({tmp_path: make_result(method="ldam", preset="small")}),
         "EQL": make_row({tmp_path: make_result(method="eql")}),
         "MEID": make_row({tmp_path: make_result(method="cbs")}),
     }
-    asked: list[Request] = []
+    noted: list[Request] = []
 
     def note(requests: Sequence[Request]) -> list[Outcome]:
-        asked.extend(requests)
+        noted.extend(requests)
         return [Outcome(request, error="not run") for request in requests]
 
-    run_table(wish, [part], note)
-    assert {request.method: request.preset for request in asked if request.preset} == {
+    run_table(asked, [part], note)
+    assert {request.method: request.preset for request in noted if request.preset} == {
         "ldam": "small",
         "meid": "small",
     }
-    assert len(asked) == 9 * 3
-    lines = format_reproduced(Reproduced(part, rows), wish).splitlines()
+    assert len(noted) == 9 * 3
+    lines = format_reproduced(Reproduced(part, rows), asked).splitlines()
     said = {line.split()[0]: line for line in lines[2:7]}
     assert "preset small" in said["LDAM"] and "has no" not in said["LDAM"]
     assert "has no preset small" in said["EQL"]
@@ -361,10 +361,10 @@ def test_rows_whose_settings_a_preset_does_not_have_are_not_run(
 ) -> None:
     write(tmp_path, "charadeslt", "CharadesLT", "resnet101")
     monkeypatch.setattr(MEID, "presets", {"small": {"method": "cbs"}})
-    wish = Wish("6", datasets=("charadeslt",), preset="small")
-    (part,), _ = available(wish, tmp_path)
+    asked = TableRequest("6", datasets=("charadeslt",), preset="small")
+    (part,), _ = available(asked, tmp_path)
     assert [variant.label for variant in part.block.variants] == ["E1+E2"]
-    text = format_reproduced(Reproduced(part, {}), wish)
+    text = format_reproduced(Reproduced(part, {}), asked)
     for label in ("E1 ", "E1+E1 "):
         (line,) = [line for line in text.splitlines() if line.startswith(label)]
         assert "not run with preset small: There is no setting 'second'" in line
@@ -372,7 +372,7 @@ def test_rows_whose_settings_a_preset_does_not_have_are_not_run(
 
 def test_a_preset_that_no_row_has_is_refused() -> None:
     with pytest.raises(SettingError, match="'videolr'; did you mean 'videolt'"):
-        wanted_blocks(Wish("3", preset="videolr"))
+        wanted_blocks(TableRequest("3", preset="videolr"))
 
 
 def test_a_failed_row_is_left_out_and_named(tmp_path: Path) -> None:

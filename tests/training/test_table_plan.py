@@ -17,7 +17,7 @@ from meid_bench.results.record import RECORD, load_result
 from meid_bench.training import pace
 from meid_bench.training.execution import Execution
 from meid_bench.training.paper_table import EXPERTS, Variant
-from meid_bench.training.reproduce import Wish
+from meid_bench.training.reproduce import TableRequest
 from meid_bench.training.request import Plan, Request, plan
 from meid_bench.training.table_plan import PlannedPart, plan_table
 from tests.toy import write_toy
@@ -38,11 +38,11 @@ def once(work: Callable[[], object]) -> float:
     return 1.0
 
 
-def planned(root: Path, wish: Wish) -> list[PlannedPart]:
+def planned(root: Path, asked: TableRequest) -> list[PlannedPart]:
     def seconds_of(label: str, planned: Plan) -> float:
         return 10.0 * planned.epochs
 
-    return plan_table(wish, root, seconds_of)
+    return plan_table(asked, root, seconds_of)
 
 
 def run_of(root: Path, variant: Variant, seed: int = 0) -> Plan:
@@ -71,8 +71,8 @@ def test_a_plan_says_what_is_finished_and_writes_nothing(tmp_path: Path, monkeyp
 def test_every_setting_is_printed_once(tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setattr(pace, "_seconds", once)
     write(tmp_path, "charadeslt", "CharadesLT", "resnet101")
-    wish = Wish("6", datasets=("charadeslt",), aggregators=("nonlinear",), settings=SHORT)
-    (part,) = planned(tmp_path, wish)
+    asked = TableRequest("6", datasets=("charadeslt",), aggregators=("nonlinear",), settings=SHORT)
+    (part,) = planned(tmp_path, asked)
     for row, variant in zip(part.rows, EXPERTS, strict=True):
         assert row.settings == run_of(tmp_path, variant).settings
     assert [row.epochs for row in part.rows] == [1, 2, 2]
@@ -85,12 +85,12 @@ def test_every_setting_is_printed_once(tmp_path: Path, monkeypatch: Any) -> None
 
 def test_what_is_missing_is_in_the_plan_with_its_settings(tmp_path: Path) -> None:
     write(tmp_path, "charadeslt", "CharadesLT", "resnet101")
-    here, there = planned(tmp_path, Wish("3", settings={"batch": "16"}))
+    here, there = planned(tmp_path, TableRequest("3", settings={"batch": "16"}))
     assert here.missing is None and there.part is None
     assert "run `meid-bench build charadesegolt`" in (there.missing or "")
     assert [row.label for row in there.rows] == [row.label for row in here.rows]
     assert all(row.settings["batch"] == 16 and row.seconds is None for row in there.rows)
-    (videolt,) = planned(tmp_path, Wish("6"))
+    (videolt,) = planned(tmp_path, TableRequest("6"))
     assert "beta" not in videolt.rows[0].settings  # one expert: it would change nothing
     assert videolt.rows[2].settings["beta"] == 0.5
     output = reproduce(tmp_path / "nothing", "table3", "--plan").output
@@ -100,8 +100,8 @@ def test_what_is_missing_is_in_the_plan_with_its_settings(tmp_path: Path) -> Non
 
 def test_a_row_that_cannot_be_run_says_why(tmp_path: Path) -> None:
     write(tmp_path, "charadeslt", "CharadesLT", "resnet101")
-    wish = Wish("5", datasets=("charadeslt",), settings={"beta": "0.4", "batch": "16"})
-    (part,) = planned(tmp_path, wish)
+    asked = TableRequest("5", datasets=("charadeslt",), settings={"beta": "0.4", "batch": "16"})
+    (part,) = planned(tmp_path, asked)
     notes = {row.label: row.note for row in part.rows}
     assert notes["CFS+ME+CBS"] == ""
     assert "Setting beta=0.4 would change nothing" in notes["E1 (no second expert)"]
@@ -113,7 +113,7 @@ def test_a_row_that_cannot_be_run_says_why(tmp_path: Path) -> None:
 def test_rows_that_a_preset_does_not_concern_say_so(tmp_path: Path, monkeypatch: Any) -> None:
     write(tmp_path, "charadeslt", "CharadesLT", "resnet101")
     monkeypatch.setattr(LDAM, "presets", {"small": {"batch": 12}})
-    for part in planned(tmp_path, Wish("3", preset="small", settings={"clip": "5"})):
+    for part in planned(tmp_path, TableRequest("3", preset="small", settings={"clip": "5"})):
         rows = {row.label: row for row in part.rows}
         assert (rows["LDAM"].preset, rows["LDAM"].settings["batch"]) == ("small", 12)
         assert part.part is not None or rows["EQL"].note == "has no preset small"
@@ -121,9 +121,9 @@ def test_rows_that_a_preset_does_not_concern_say_so(tmp_path: Path, monkeypatch:
 
 def test_a_begun_run_counts_as_a_whole(tmp_path: Path) -> None:
     write(tmp_path, "charadeslt", "CharadesLT", "resnet101")
-    wish = Wish("6", (0, 1), ("charadeslt",), ("nonlinear",), settings=SHORT)
+    asked = TableRequest("6", (0, 1), ("charadeslt",), ("nonlinear",), settings=SHORT)
     run_of(tmp_path, EXPERTS[2], seed=1).folder.mkdir(parents=True)
-    (part,) = planned(tmp_path, wish)
+    (part,) = planned(tmp_path, asked)
     assert [(row.begun, row.ahead) for row in part.rows] == [
         ((), (0, 1)),
         ((), (0, 1)),
@@ -170,5 +170,5 @@ def test_the_time_is_near_the_time_that_a_run_takes(tmp_path: Path) -> None:
 def test_a_damaged_benchmark_is_missing(tmp_path: Path) -> None:
     write(tmp_path, "charadeslt", "CharadesLT", "resnet101")
     (benchmark_dir(tmp_path, "charadeslt") / "benchmark.json").write_text("{")
-    part, _ = planned(tmp_path, Wish("3"))
+    part, _ = planned(tmp_path, TableRequest("3"))
     assert "is damaged" in (part.missing or "")
