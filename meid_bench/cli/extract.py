@@ -41,6 +41,11 @@ from meid_bench.errors import DataError
     help="Where the videos lie, files or folders of jpgs; where `build` put them where left out.",
 )
 @click.option(
+    "--videos",
+    metavar="TEXT",
+    help="Of which videos, such as 480p: part of the feature id; `build`'s archive where left out.",
+)
+@click.option(
     "--decoder",
     metavar="NAME",
     help="Of video files: pyav where left out, or decord or torchcodec where installed.",
@@ -82,6 +87,7 @@ def extract(
     weights: str,
     frames: int | None,
     video_dir: Path | None,
+    videos: str | None,
     decoder: str | None,
     precision: str | None,
     compiled: bool,
@@ -94,7 +100,7 @@ def extract(
     """Turn a benchmark's videos into features.
 
     Run it again to go on where it stopped; videos that failed are tried again. With --gpu 0,1
-    there is a process for each; under torchrun, each process takes its share.
+    there is a process for each; under torchrun, each process takes its part.
     """
     from meid_bench.benchmark.benchmark import load_benchmark
     from meid_bench.device import choose_devices
@@ -112,6 +118,7 @@ def extract(
         workers=workers,
         timeout=timeout,
         video_dir=video_dir,
+        videos=videos,
     )
     benchmark, devices = load_benchmark(dataset, root), choose_devices(gpu, device)
     named = gpu is not None or device is not None
@@ -156,6 +163,6 @@ def verify(dataset: str, features: str | None, repair: bool, root: Path) -> None
     print_account(account)
     if account.untried:
         again = "run `meid-bench extract`"
-        if load_manifest(folder)["imported"]:
+        if load_manifest(folder).imported:
             again = "import them again from where they were made"
         raise DataError(f"{len(account.untried)} listed videos have no features; {again}")

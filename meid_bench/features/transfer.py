@@ -15,18 +15,19 @@ from meid_bench import __version__
 from meid_bench.benchmark.benchmark import Benchmark
 from meid_bench.disk import check_space, named_when_full
 from meid_bench.errors import DataError
-from meid_bench.features.failures import Failure
 from meid_bench.features.manifest import (
     FILE,
-    Recipe,
-    feature_manifest,
+    UNKNOWN,
+    Failure,
+    Manifest,
     load_manifest,
+    make_manifest,
     save_manifest,
-    store_name,
+    unknown_recipe,
 )
-from meid_bench.features.npy_store import UNKNOWN, open_npy, open_store, read_npy, unknown_recipe
+from meid_bench.features.npy_store import IN_PLACE, open_npy, open_store, read_npy
 from meid_bench.features.shard import VideoFeatures
-from meid_bench.features.write_store import write_store
+from meid_bench.features.store import write_store
 from meid_bench.files import atomic, features_dir
 from meid_bench.progress import Progress
 
@@ -92,7 +93,7 @@ def import_features(
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     manifest = _manifest(benchmark, folder, shape, origin, _fingerprint(digests), provenance)
-    store = features_dir(root, benchmark.name) / store_name(manifest)
+    store = features_dir(root, benchmark.name) / manifest.store_name
     check_space(store, len(digests) * shape[0] * shape[1] * 2, f"{len(digests)} videos' features")
     items = (_item(name, paths[name], shape) for name in sorted(digests))
     with named_when_full(store), Progress(len(digests), "import", "videos") as progress:
@@ -110,10 +111,10 @@ def export_features(store_folder: Path, out: Path) -> int:
         How many videos were written.
     """
     store = open_store(store_folder)
-    if (out / FILE).is_file() and load_manifest(out)["fingerprint"] != store.fingerprint:
+    if (out / FILE).is_file() and load_manifest(out).fingerprint != store.fingerprint:
         raise DataError(
             f"{out} holds the features of another store, "
-            f"{load_manifest(out)['fingerprint'][:8]}; name an empty folder"
+            f"{load_manifest(out).fingerprint[:8]}; name an empty folder"
         )
     out.mkdir(parents=True, exist_ok=True)
     check_space(out, len(store.ids) * store.frames * store.width * 2, f"{len(store.ids)} files")
@@ -188,13 +189,15 @@ def _manifest(
     origin: Origin,
     fingerprint: str,
     provenance: Mapping[str, Any],
-) -> dict[str, Any]:
+) -> Manifest:
     frames, width = shape
     recipe, weights, untrained = unknown_recipe(UNKNOWN, frames, width), UNKNOWN, False
     if (folder / FILE).is_file():
         exported = load_manifest(folder)
-        recipe = replace(Recipe(**exported["recipe"]), frames=frames, width=width)
-        weights, untrained = exported["weights"], exported["untrained"]
+        recipe = replace(exported.recipe, frames=frames, width=width)
+        weights, untrained = exported.weights, exported.untrained
+        made = {key: value for key, value in exported.provenance.items() if key != IN_PLACE}
+        provenance = made | dict(provenance)
     recipe = replace(
         recipe,
         encoder=origin.encoder or recipe.encoder,
@@ -203,7 +206,7 @@ def _manifest(
     )
     if origin.weights is not None:
         weights, untrained = origin.weights, origin.weights.startswith("random:")
-    return feature_manifest(
+    return make_manifest(
         benchmark,
         recipe,
         weights=weights,

@@ -79,9 +79,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Section:
-    """Rows that may be ranked against each other: one protocol, one feature fingerprint.
+    """Rows that may be ranked against each other: one protocol, one feature id.
 
-    `features` and `protocol` are None for submissions, whose features nobody here knows.
+    Where the rows' features differ in provenance, each row names what it has. `features` and
+    `protocol` are None for submissions, whose features nobody here knows.
     """
 
     features: Features | None
@@ -208,7 +209,7 @@ def _latest(records: Mapping[Path, Result], left_out: list[str]) -> dict[Path, R
 
 def _row_key(record: Result) -> str:
     """Everything that runs of one row have in common, as one string."""
-    features = record.features and record.features.fingerprint
+    features = record.features and [record.features.fingerprint, dict(record.features.provenance)]
     missing = {split: sorted(ids) for split, ids in record.missing.items()}
     parts = (record.source, record.method, record.aggregator, record.network, record.preset)
     rest = (record.protocol, features, missing, record.settings, record.code)
@@ -252,9 +253,18 @@ def _marks(records: Sequence[Result]) -> tuple[str, ...]:
 
 
 def _name_variants(rows: Sequence[Row]) -> list[Row]:
-    """Name also what else tells rows of a method apart: no two look the same."""
+    """Name also what else tells rows of a method apart: no two look the same.
+
+    Where features of one id were made under several conditions, every row on them names its own.
+    """
     named = []
     for row in rows:
+        same = [_conditions(r) for r in rows if r.features_fingerprint == row.features_fingerprint]
+        conditions = {
+            key: value
+            for key, value in _conditions(row).items()
+            if any(other.get(key) != value for other in same)
+        }
         alike = [other for other in rows if _kind(other) == _kind(row)]
         own, others = _telling(row), [_telling(other) for other in alike]
         keys = sorted({key for other in others for key in other})
@@ -263,8 +273,14 @@ def _name_variants(rows: Sequence[Row]) -> list[Row]:
             for key in keys
             if len({json.dumps(other.get(key), sort_keys=True) for other in others}) > 1
         }
-        named.append(replace(row, variant={**row.variant, **more}))
+        named.append(replace(row, variant={**row.variant, **more, **conditions}))
     return named
+
+
+def _conditions(row: Row) -> dict[str, str]:
+    """How a row's features were made, beside what their id says; for its name, without commas."""
+    provenance = row.first.features.provenance if row.first.features else {}
+    return {f"features.{key}": str(value).replace(",", "") for key, value in provenance.items()}
 
 
 def _telling(row: Row) -> dict[str, Any]:

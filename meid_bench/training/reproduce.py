@@ -149,7 +149,7 @@ def comparable(part: Part, label: str, row: Row) -> PublishedRow | None:
     A benchmark that declares published numbers has their very lists. None for runs that are not as
     published (`counterpart.unchanged`), and for features that are not of the paper's encoder.
     """
-    encoder = part.store.manifest["recipe"]["encoder"]
+    encoder = part.store.manifest.recipe.encoder
     (variant,) = (variant for variant in part.block.variants if variant.label == label)
     if encoder != part.block.encoder or not unchanged(row.first, variant.settings):
         return None

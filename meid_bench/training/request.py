@@ -172,7 +172,8 @@ def plan(request: Request, root: Path) -> Plan:
     runner = _with_frames(runner, benchmark, model)
     network = () if request.network == "own" else (find_network(request.network),)
     code = code_of(kind, *network)  # type: ignore[arg-type]  # a class is hashable
-    name = _run_name(model, runner, preset, benchmark, request, code)
+    conditions = store.manifest.conditions
+    name = _run_name(model, runner, preset, benchmark, request, code, conditions)
     return Plan(
         request=request,
         benchmark=benchmark,
@@ -300,9 +301,11 @@ def _run_name(
     benchmark: Benchmark,
     request: Request,
     code: str,
+    conditions: Mapping[str, Any],
 ) -> str:
     everything = asdict(model) | asdict(runner) | {"benchmark": benchmark.fingerprint, "code": code}
     everything |= {"protocol": request.protocol, "quick": request.quick}
+    everything |= {"conditions of the features": conditions}
     digest = hashlib.sha256(json.dumps(everything, sort_keys=True).encode()).hexdigest()[:8]
     parts = [model.method, model.aggregator, "" if model.network == "own" else model.network]
     parts += [preset or "", "" if request.protocol == "paper" else request.protocol]

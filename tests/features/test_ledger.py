@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from meid_bench.features.ledger import ShardPlan, durations, partition, plan_shards
 from meid_bench.features.shard import shard_path, write_shard
-from meid_bench.features.shard_plan import ShardPlan, durations, plan_shards, share
 from tests.extraction import small_benchmark
 from tests.features.test_store import video
 
@@ -14,23 +14,23 @@ pytestmark = pytest.mark.usefixtures("small_shards")
 
 
 def plan(number: int, seconds: float) -> ShardPlan:
-    return ShardPlan(number, (str(number),), (str(number),), seconds)
+    return ShardPlan(number, (str(number),), seconds)
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 3, 8])
 def test_uneven_work_is_balanced_by_duration(ranks: int) -> None:
     lengths = random.Random(0)
     plans = [plan(number, lengths.uniform(100, 3000)) for number in range(58)]
-    hands = share(plans, ranks)
-    assert sorted(p.number for hand in hands for p in hand) == list(range(58))
-    assert all(hand == sorted(hand, key=lambda p: p.number) for hand in hands)
-    loads = [sum(p.seconds for p in hand) for hand in hands]
+    parts = partition(plans, ranks)
+    assert sorted(p.number for part in parts for p in part) == list(range(58))
+    assert all(part == sorted(part, key=lambda p: p.number) for part in parts)
+    loads = [sum(p.seconds for p in part) for part in parts]
     assert max(loads) < 1.05 * sum(loads) / ranks + (ranks == 1)
-    assert share(plans[::-1], ranks) == hands
+    assert partition(plans[::-1], ranks) == parts
 
 
 def test_more_ranks_than_shards_leave_some_idle() -> None:
-    assert [len(hand) for hand in share([plan(0, 5), plan(1, 9)], 3)] == [1, 1, 0]
+    assert [len(part) for part in partition([plan(0, 5), plan(1, 9)], 3)] == [1, 1, 0]
 
 
 def test_only_what_is_missing_is_planned(tmp_path: Path) -> None:
@@ -38,9 +38,9 @@ def test_only_what_is_missing_is_planned(tmp_path: Path) -> None:
     benchmark = small_benchmark(tmp_path, ids, lengths={"v00": 10.0, "v07": 30.0})
     lengths = durations(benchmark)
     assert (lengths["v00"], lengths["v07"], lengths["v03"]) == (10, 30, 20)
-    write_shard(shard_path(tmp_path, 0), 2, [video("v00"), video("v02")])
-    write_shard(shard_path(tmp_path, 1), 3, [video(name) for name in ids[3:6]])
+    write_shard(shard_path(tmp_path, 0), [video("v00"), video("v02")])
+    write_shard(shard_path(tmp_path, 1), [video(name) for name in ids[3:6]])
     assert plan_shards(benchmark, tmp_path) == [
-        ShardPlan(0, ("v00", "v01", "v02"), ("v01",), 20),
-        ShardPlan(2, ("v06", "v07"), ("v06", "v07"), 50),
+        ShardPlan(0, ("v01",), 20),
+        ShardPlan(2, ("v06", "v07"), 50),
     ]
