@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 import meid_bench.training.cache
-from meid_bench.errors import SettingError
 from meid_bench.disk import readable
+from meid_bench.errors import SettingError
 from meid_bench.features.store import FeatureStore, find_store
 from meid_bench.training.cache import Cache, choose_cache, free_host_memory
 from meid_bench.training.data import Streamed, in_parts, load_examples
