@@ -1,6 +1,7 @@
 """`meid-bench extract` and `verify`: features from videos, and whether they are whole."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -83,19 +84,9 @@ def extract(
     dataset: str,
     gpu: str | None,
     device: str | None,
-    encoder: str,
-    weights: str,
-    frames: int | None,
-    video_dir: Path | None,
-    videos: str | None,
-    decoder: str | None,
-    precision: str | None,
-    compiled: bool,
-    batch: int | None,
-    workers: int | None,
-    timeout: float,
     allow_missing: int,
     root: Path,
+    **settings: Any,
 ) -> None:
     """Turn a benchmark's videos into features.
 
@@ -107,23 +98,11 @@ def extract(
     from meid_bench.features.account import UnfinishedError
     from meid_bench.features.extract import ExtractSettings, extract
 
-    settings = ExtractSettings(
-        encoder=encoder,
-        weights=weights,
-        frames=frames,
-        decoder=decoder,
-        precision=precision,
-        compiled=compiled,
-        batch=batch,
-        workers=workers,
-        timeout=timeout,
-        video_dir=video_dir,
-        videos=videos,
-    )
+    chosen = ExtractSettings(**settings)
     benchmark, devices = load_benchmark(dataset, root), choose_devices(gpu, device)
     named = gpu is not None or device is not None
     try:
-        account = extract(benchmark, root, settings, devices, named=named, say=click.echo)
+        account = extract(benchmark, root, chosen, devices, named=named, say=click.echo)
     except UnfinishedError as error:
         print_account(error.account)
         raise

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from meid_bench.errors import DataError, unknown
+from meid_bench.errors import DataError, first_line, unknown
 from meid_bench.features.frames import DecodedFrames, Keep, frame_indices
 
 # Of video files, and of folders of jpgs.
@@ -76,9 +76,8 @@ def decoder_version(decoder: str) -> str:
         else:
             import torchcodec.decoders  # noqa: F401
     except (ImportError, OSError, RuntimeError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise DataError(
-            f"Decoder {decoder} cannot be loaded on this machine ({reason}); "
+            f"Decoder {decoder} cannot be loaded on this machine ({first_line(error)}); "
             "install it, or use --decoder pyav"
         ) from error
     return f"{decoder} {installed_version(decoder)}"
@@ -104,7 +103,7 @@ def _decode_decord(path: Path, wanted: int, keep: Keep) -> DecodedFrames:
                 keep(number, frame)
         times = reader.get_frame_timestamp(range(len(reader)))[:, 0]
     except (decord.DECORDError, RuntimeError, ValueError, IndexError) as error:
-        raise DataError(f"decord cannot read it ({_first_line(error)})") from error
+        raise DataError(f"decord cannot read it ({first_line(error)})") from error
     return DecodedFrames(index, times[index].astype(np.float64) - times[0], len(reader), 0)
 
 
@@ -129,7 +128,7 @@ def _decode_torchcodec(path: Path, wanted: int, keep: Keep) -> DecodedFrames:
                 keep(number, frame)
         first = float(reader.get_frame_at(0).pts_seconds)
     except (RuntimeError, ValueError, IndexError) as error:
-        raise DataError(f"torchcodec cannot read it ({_first_line(error)})") from error
+        raise DataError(f"torchcodec cannot read it ({first_line(error)})") from error
     times = seconds[np.searchsorted(distinct, index)] - first
     return DecodedFrames(index, times, len(reader), 0)
 
@@ -139,8 +138,3 @@ def _refuse_empty(path: Path) -> None:
         raise DataError(f"there is no file {path.name}")
     if not path.stat().st_size:
         raise DataError("the file is empty")
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0].rstrip(".") if lines else type(error).__name__

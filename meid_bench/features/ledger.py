@@ -1,8 +1,8 @@
 """Ledger: which shards are still to do, by whom, and the thread that writes each in one piece."""
 
-import queue
 import threading
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -20,8 +20,6 @@ from meid_bench.features.shard import (
     write_shard,
 )
 
-# How often a thread that waits looks whether the writing one has failed, in seconds.
-LOOK = 0.2
 # Videos that may wait for the disk; more come while a shard is written.
 WAITING = 16
 
@@ -103,10 +101,9 @@ class Ledger:
         self._folder = folder
         self._plan = {video_id: plan for plan in plans for video_id in plan.pending}
         self._unfinished: dict[int, list[VideoFeatures | Failure]] = {}
-        self._queue: queue.Queue[VideoFeatures | Failure | None] = queue.Queue(WAITING)
+        self._room = threading.Semaphore(WAITING)
         self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._guarded, daemon=True)
-        self._thread.start()
+        self._writer = ThreadPoolExecutor(1)
 
     def __enter__(self) -> Self:
         return self
@@ -117,41 +114,36 @@ class Ledger:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._error is None:
-            self._put(None)
-        self._thread.join()
+        self._writer.shutdown()
         if kind is None:
             self.check()
 
     def enter(self, entry: VideoFeatures | Failure) -> None:
         """Take what became of a pending video; waits while a disk is slow."""
-        self._put(entry)
+        self.check()
+        self._room.acquire()
+        self._writer.submit(self._take, entry)
 
     def check(self) -> None:
-        """Raise what the thread has raised: a full disk, most likely."""
+        """Raise what the writing thread has raised: a full disk, most likely."""
         if self._error is not None:
             raise self._error
 
-    def _put(self, entry: VideoFeatures | Failure | None) -> None:
-        while True:
-            self.check()
-            try:
-                return self._queue.put(entry, timeout=LOOK)
-            except queue.Full:
-                continue
-
-    def _guarded(self) -> None:
+    def _take(self, entry: VideoFeatures | Failure) -> None:
         try:
-            while (entry := self._queue.get()) is not None:
-                plan = self._plan[entry.id]
-                entries = self._unfinished.setdefault(plan.number, [])
-                entries.append(entry)
-                if len(entries) == len(plan.pending):
-                    self._write(plan, self._unfinished.pop(plan.number))
+            if self._error is not None:
+                return
+            plan = self._plan[entry.id]
+            entries = self._unfinished.setdefault(plan.number, [])
+            entries.append(entry)
+            if len(entries) == len(plan.pending):
+                self._write(plan, self._unfinished.pop(plan.number))
         except OSError as error:
             self._error = write_error(self._folder, error)
         except BaseException as error:
             self._error = error
+        finally:
+            self._room.release()
 
     def _write(self, plan: ShardPlan, entries: Sequence[VideoFeatures | Failure]) -> None:
         """Write the new videos of a shard with those that it has already, then the failures."""

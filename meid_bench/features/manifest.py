@@ -131,17 +131,7 @@ def make_manifest(
     fingerprint: str | None = None,
     provenance: Mapping[str, Any] | None = None,
 ) -> Manifest:
-    """The manifest of a benchmark's features; see `Manifest`.
-
-    Args:
-        benchmark: Whose videos the store is for.
-        recipe: How the features were made.
-        weights: Name of the weights as it was given.
-        untrained: The weights are random.
-        imported: The features were made elsewhere.
-        fingerprint: Of imported features, the sha256 of their content; the recipe's otherwise.
-        provenance: Under which conditions they were made.
-    """
+    """The manifest of a benchmark's features, see `Manifest`; a `fingerprint` is for imports."""
     ids = benchmark.all_ids()
     return Manifest(
         benchmark=benchmark.name,

@@ -11,7 +11,7 @@ from torch import nn
 from torchvision import models
 from torchvision.models.resnet import Bottleneck
 
-from meid_bench.errors import DataError, SettingError, unknown
+from meid_bench.errors import DataError, SettingError, first_line, unknown
 
 DEFAULT = "IMAGENET1K_V1"
 RANDOM = "random:"
@@ -52,9 +52,9 @@ def download(entry: Any) -> dict[str, torch.Tensor]:
         with FileLock(folder / f".{name}.lock"):
             state: dict[str, torch.Tensor] = entry.get_state_dict(progress=True, check_hash=True)
     except (OSError, RuntimeError, EOFError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise DataError(
-            f"Cannot download the weights {name} from {entry.url} ({reason}); {alternatives}"
+            f"Cannot download the weights {name} from {entry.url} ({first_line(error)}); "
+            f"{alternatives}"
         ) from error
     return state
 
@@ -78,8 +78,9 @@ def load_file(path: Path) -> dict[str, torch.Tensor]:
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # Whatever a damaged file makes the two libraries raise.
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise DataError(f"{path} holds no weights that can be read ({reason})") from error
+        raise DataError(
+            f"{path} holds no weights that can be read ({first_line(error)})"
+        ) from error
     state = state.get("state_dict", state) if isinstance(state, dict) else state
     if not isinstance(state, dict) or not all(
         isinstance(value, torch.Tensor) for value in state.values()

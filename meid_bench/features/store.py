@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,45 +34,12 @@ from meid_bench.features.shard import (
 from meid_bench.files import features_dir
 
 
-class FeatureSource(Protocol):
-    """Features of videos by id, wherever they lie: in shards, or as one .npy per video."""
-
-    @property
-    def ids(self) -> tuple[str, ...]:
-        """Every video that has features, sorted."""
-
-    @property
-    def frames(self) -> int:
-        """T, frames per video."""
-
-    @property
-    def width(self) -> int:
-        """D, numbers per frame."""
-
-    @property
-    def fingerprint(self) -> str:
-        """Feature id: sha256 of how they were made, hexadecimal."""
-
-    @property
-    def benchmark_fingerprint(self) -> str:
-        """Fingerprint of the benchmark that the features are for."""
-
-    @property
-    def untrained(self) -> bool:
-        """The encoder's weights are random: scores say nothing of a method."""
-
-    @property
-    def imported(self) -> bool:
-        """The features were made elsewhere."""
-
-    def read(
-        self, ids: Sequence[str], out: NDArray[np.float16] | None = None
-    ) -> NDArray[np.float16]:
-        """Features of `ids`, (n, T, D) float16, in their order, into `out` where it is given."""
-
-
 class FeatureStore:
     """A folder of HDF5 shards, its failures and its manifest.
+
+    `ids` has every video with features, sorted; `frames` is T, `width` is D; `fingerprint` is the
+    feature id, `benchmark_fingerprint` that of the labels; `untrained` features are of random
+    weights, `imported` ones were made elsewhere.
 
     No file stays open: a store may be passed to the workers of a loader by fork or by pickle, and
     read by several threads at once.
