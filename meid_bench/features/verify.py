@@ -96,6 +96,9 @@ def _verify_shard(
         if file["features"].dtype != np.float16:
             yield Fault(path.name, f"features are {file['features'].dtype}, expected float16")
             return
+        if file["features"].id.get_offset() is None:
+            yield Fault(path.name, "its features do not lie in one piece")
+            return
         if ids != sorted(ids):
             yield Fault(path.name, "its videos are out of order")
             return

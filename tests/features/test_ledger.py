@@ -1,12 +1,13 @@
-"""Shards are dealt to ranks by duration, the same way everywhere."""
+"""Shards are dealt to ranks by duration, written once complete, and then no longer kept."""
 
 import random
+import weakref
 from pathlib import Path
 
 import pytest
 
-from meid_bench.features.ledger import ShardPlan, durations, partition, plan_shards
-from meid_bench.features.shard import shard_path, write_shard
+from meid_bench.features.ledger import WAITING, Ledger, ShardPlan, durations, partition, plan_shards
+from meid_bench.features.shard import VideoFeatures, shard_path, write_shard
 from tests.extraction import small_benchmark
 from tests.features.test_store import video
 
@@ -44,3 +45,26 @@ def test_only_what_is_missing_is_planned(tmp_path: Path) -> None:
         ShardPlan(0, ("v01",), 20),
         ShardPlan(2, ("v06", "v07"), 50),
     ]
+
+
+def test_a_shard_has_the_same_bytes_whenever_its_videos_come(tmp_path: Path) -> None:
+    path, whole = shard_path(tmp_path, 0), shard_path(tmp_path / "whole", 0)
+    write_shard(whole, [video(name) for name in "abcd"])
+    write_shard(path, [video("b")])
+    with Ledger(tmp_path, [ShardPlan(0, ("a", "c", "d"), 1)]) as ledger:
+        for name in "dac":
+            ledger.enter(video(name))
+    assert path.read_bytes() == whole.read_bytes()
+
+
+def test_memory_does_not_grow_with_the_number_of_shards(tmp_path: Path) -> None:
+    plans = [ShardPlan(n, tuple(f"v{n:02d}{i}" for i in range(3)), 1) for n in range(30)]
+    seen: list[weakref.ref[VideoFeatures]] = []
+    with Ledger(tmp_path, plans) as ledger:
+        for name in (name for each in plans for name in each.pending):
+            features = video(name)
+            seen.append(weakref.ref(features))
+            ledger.enter(features)
+            # Those that wait, one shard that is filled, one that is written, and this one.
+            assert sum(each() is not None for each in seen) <= WAITING + 3 + 3 + 1
+    assert len(list(tmp_path.glob("part-*.h5"))) == 30

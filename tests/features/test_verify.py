@@ -67,12 +67,20 @@ def narrow(path: Path) -> None:
         file["features"] = features
 
 
+def chunk(path: Path) -> None:
+    with written_by_others(path) as file:
+        features = file["features"][()]
+        del file["features"]
+        file.create_dataset("features", data=features, chunks=(1, *features.shape[1:]))
+
+
 HARM = {
     "cut": (cut, "does not end with its checksum", 3),
     "text": (text, "does not end with its checksum", 3),
     "flipped": (flip, "its checksum is wrong", 3),
     "a column gone": (drop, "cannot be read", 3),
     "narrow": (narrow, "features are (3, 4, 5)", 3),
+    "chunked": (chunk, "do not lie in one piece", 3),
     "NaN": (lambda path: change(path, "features", (1, 2, 3), np.nan), "not finite", 1),
     "indices": (lambda path: change(path, "frame_index", 2, [0, 0, 0, 99]), "frame indices", 1),
     "stranger": (lambda path: change(path, "video_id", 0, "a stranger"), "does not belong", 1),
