@@ -74,13 +74,30 @@ def make_current(device: torch.device) -> None:
         torch.cuda.set_device(device)
 
 
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether a device computes with bfloat16 rather than imitating it, which takes longer."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return device.type == "cpu" and any(
+        getattr(torch.cpu, check, lambda: False)() for check in checks
+    )
+
+
 def describe(device: torch.device) -> str:
     """A device in words, for example "cuda:0 (NVIDIA H200)" or "cpu (AMD EPYC, 2 cores)"."""
     if device.type == "cuda":
-        return f"{device} ({torch.cuda.get_device_name(device)})"
+        return f"{device} ({processor(device)})"
     if device.type == "cpu":
-        return f"cpu ({_processor()}, {cores()} {'core' if cores() == 1 else 'cores'})"
+        return f"cpu ({processor(device)}, {cores()} {'core' if cores() == 1 else 'cores'})"
     return str(device)
+
+
+def processor(device: torch.device) -> str:
+    """The kind of a device, whichever of several it is, for example "NVIDIA H200"."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return _cpu() if device.type == "cpu" else device.type
 
 
 def _present(name: str) -> torch.device:
@@ -105,7 +122,7 @@ def _present(name: str) -> torch.device:
     return torch.device(device.type)
 
 
-def _processor() -> str:
+def _cpu() -> str:
     try:
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):

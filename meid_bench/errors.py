@@ -30,6 +30,12 @@ def listing(names: Sequence[str], most: int = FIRST_FEW) -> str:
     return ", ".join(names[:most]) + more
 
 
+def first_line(error: Exception) -> str:
+    """The first line of what another library says, or the name of an error that says nothing."""
+    lines = str(error).strip().splitlines()
+    return lines[0].rstrip(".") if lines else type(error).__name__
+
+
 def unknown(kind: str, name: str, known: Iterable[str]) -> SettingError:
     """Say that `name` is no known `kind`, and offer the nearest one.
 

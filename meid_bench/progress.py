@@ -8,6 +8,8 @@ from typing import Self, TextIO
 
 from tqdm import tqdm
 
+from meid_bench.disk import readable
+
 SECONDS_BETWEEN_LINES = 10.0
 
 
@@ -94,7 +96,7 @@ class Progress:
 
     def _line(self) -> str:
         state = self._bar.format_dict
-        size = (lambda n: tqdm.format_sizeof(n, "B", 1000)) if self._unit == "bytes" else str
+        size = readable if self._unit == "bytes" else str
         total = "" if self._bar.total is None else f"/{size(self._bar.total)}"
         unit = "" if self._unit == "bytes" else f" {self._unit}"
         parts = [f"{self._bar.desc}: {size(self._bar.n)}{total}{unit}"]

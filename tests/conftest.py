@@ -40,7 +40,7 @@ def zoo(tmp_path_factory: pytest.TempPathFactory) -> dict[str, "Odd"]:
 @pytest.fixture
 def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
     """Three videos a shard, so that a dozen videos make several."""
-    from meid_bench.features import write_store as store
+    from meid_bench.features import shard
     from tests.extraction import VIDEOS_PER_SHARD
 
-    monkeypatch.setattr(store, "VIDEOS_PER_SHARD", VIDEOS_PER_SHARD)
+    monkeypatch.setattr(shard, "VIDEOS_PER_SHARD", VIDEOS_PER_SHARD)

@@ -14,10 +14,9 @@ import torch
 
 from meid_bench.benchmark.benchmark import load_benchmark
 from meid_bench.errors import MeidBenchError
-from meid_bench.features import pipeline
-from meid_bench.features import write_store as store
+from meid_bench.features import shard
+from meid_bench.features.decode_pool import DecodePool
 from meid_bench.features.encoder import Encoder
-from meid_bench.features.shard import _Target
 from tests.extraction import NAME, VIDEOS_PER_SHARD, run_small
 
 # Phase -> what happens in it; each is killed at its n-th happening.
@@ -52,7 +51,7 @@ def run(root: Path, hinder: str, number: int, says: str, served: dict[str, Any])
         says: File that takes an error's sentence.
         served: Of `server`: a server of its own would import torch for seconds, every time.
     """
-    store.VIDEOS_PER_SHARD = VIDEOS_PER_SHARD
+    shard.VIDEOS_PER_SHARD = VIDEOS_PER_SHARD
     torch.set_num_threads(1)
     shared = forkserver._forkserver  # type: ignore[attr-defined]
     vars(shared).update(served, ensure_running=lambda: None)
@@ -72,25 +71,22 @@ def _arm(hinder: str, number: int) -> None:
         act: Callable[..., None] = {
             "decoding": _kill,
             "interrupt": lambda *_: os.kill(os.getpid(), signal.SIGINT),
-            "worker": lambda pool: os.kill(pool.processes[number % 2], signal.SIGKILL),
+            "worker": lambda pool, _: os.kill(pool.processes[number % 2], signal.SIGKILL),
         }[hinder]
-        original = pipeline._take
-        pools: list[Any] = []
-        enter = pipeline.DecodePool.__enter__
-
-        def entered(pool: Any) -> Any:
-            pools.append(pool)
-            return enter(pool)
-
-        pipeline.DecodePool.__enter__ = entered  # type: ignore[method-assign]
-        pipeline._take = _at(number, lambda: act(*pools[-1:]), original)
+        DecodePool.release = _at(number, act, DecodePool.release)  # type: ignore[method-assign]
     elif hinder == "encoding":
         Encoder.launch = _at(number, _kill, Encoder.launch)  # type: ignore[method-assign]
     elif hinder == "disk":
         fill = partial(_fill_disk, number)
         Encoder.launch = _at(1, fill, Encoder.launch)  # type: ignore[method-assign]
     elif hinder == "writing":
-        _Target.write = _at(number, _kill, _Target.write)  # type: ignore[method-assign]
+        write = Path.write_bytes
+
+        def torn(path: Path, data: bytes) -> None:
+            write(path, data[: len(data) // 2])
+            _kill()
+
+        Path.write_bytes = _at(number, torn, write)  # type: ignore[method-assign]
     else:
         _arm_rename(hinder, number)
 
@@ -114,23 +110,22 @@ def _arm_rename(hinder: str, number: int) -> None:
     Path.replace = deadly  # type: ignore[method-assign,assignment]
 
 
-def _at(number: int, act: Callable[[], Any], then: Callable[..., Any]) -> Callable[..., Any]:
+def _at(number: int, act: Callable[..., Any], then: Callable[..., Any]) -> Callable[..., Any]:
     seen = 0
 
     def counted(*arguments: Any) -> Any:
         nonlocal seen
         seen += 1
         if seen == number:
-            act()
+            act(*arguments)
         return then(*arguments)
 
     return counted
 
 
-def _fill_disk(size: int) -> None:
+def _fill_disk(size: int, *_: Any) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
 
 
-def _kill(*_: Any) -> int:
+def _kill(*_: Any) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
-    return 0

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from meid_bench.benchmark.annotation import Annotation
 from meid_bench.benchmark.benchmark import Benchmark, save_benchmark
 from meid_bench.benchmark.longtail import Bins
-from meid_bench.features.manifest import Recipe, feature_manifest, store_name
+from meid_bench.features.manifest import Recipe, make_manifest
 from meid_bench.features.shard import VideoFeatures
-from meid_bench.features.write_store import write_store
+from meid_bench.features.store import write_store
 from meid_bench.files import benchmark_dir, features_dir
 from meid_bench.methods.toy_task import CLASSES, FRAMES, TASK, WIDTH, toy_features, toy_labels
 from meid_bench.training.data import Examples
@@ -74,14 +74,11 @@ def write_features(
         transform="none",
         frames=frames,
         width=width,
-        decoder="none",
-        decoder_version="0",
-        precision="float32",
         source="none",
     )
-    manifest = feature_manifest(benchmark, recipe, weights="toy")
+    manifest = make_manifest(benchmark, recipe, weights="toy")
     write_store(
-        features_dir(root, benchmark.name) / store_name(manifest),
+        features_dir(root, benchmark.name) / manifest.store_name,
         manifest,
         benchmark.all_ids(),
         [toy_video(name, items[name]) for name in sorted(items)],

@@ -1,7 +1,7 @@
 """Measure extraction against its parts: decoding alone, encoding alone, and the naive loop.
 
     python tools/bench_extract.py [--device cuda:0] [--videos 8] [--rounds 3]
-    python tools/bench_extract.py --memory        peak memory of 20 and of 200 videos
+    python tools/bench_extract.py --memory        peak memory of 130 and of 520 videos
 
 Videos are generated: 480p, H.264, 30 s. Everything is measured in one run, interleaved, and
 medians of the rounds are printed: on a machine that does other work too, all parts suffer alike.
@@ -32,19 +32,19 @@ from meid_bench.cores import cores
 from meid_bench.device import choose_device, describe
 from meid_bench.errors import DataError
 from meid_bench.features import pipeline
-from meid_bench.features.decode_pool import DecodePool
-from meid_bench.features.decode_worker import DecodeSettings, DecodeTask, decode_into
+from meid_bench.features.decode_pool import DecodePool, DecodeSettings, DecodeTask, decode_into
 from meid_bench.features.decoders import decoder_version
 from meid_bench.features.encode_stage import EncodeStage
 from meid_bench.features.encoder import Encoder, load_encoder
 from meid_bench.features.frames import DecodedFrames
-from meid_bench.features.pipeline import Share, extract_share
-from meid_bench.features.shard_plan import ShardPlan
-from meid_bench.features.write_store import shards
+from meid_bench.features.ledger import ShardPlan
+from meid_bench.features.pipeline import Partition, extract_partition
+from meid_bench.features.shard import shards
 
 SIZE, RATE = (640, 480), 30
 DISTINCT = 4
-MEMORY_VIDEOS, MEMORY_SECONDS = (20, 200), 4.0
+# Both fill several shards.
+MEMORY_VIDEOS, MEMORY_SECONDS = (130, 520), 4.0
 
 
 @dataclass(frozen=True)
@@ -120,9 +120,9 @@ def run_pool(pool: DecodePool, paths: list[Path]) -> None:
         while waiting and pool.hungry:
             path = waiting.pop()
             pool.submit(DecodeTask(path.stem, path))
-        for outcome in pool.outcomes(1):
-            assert isinstance(outcome.decoded, DecodedFrames), outcome.decoded
-            pool.release(outcome)
+        for result in pool.results(1):
+            assert isinstance(result.decoded, DecodedFrames), result.decoded
+            pool.release(result)
 
 
 def encode(encoder: Encoder, settings: DecodeSettings, path: Path, videos: int) -> Cost:
@@ -159,15 +159,15 @@ def naive(encoder: Encoder, path: Path, frames: int) -> Cost:
 def whole(encoder: Encoder, settings: DecodeSettings, paths: list[Path], workers: int) -> Cost:
     """The pipeline, from paths to shards; with its processes' start."""
     ids = [path.stem for path in paths]
-    plans = tuple(ShardPlan(number, part, part, len(part)) for number, part in shards(ids).items())
+    plans = tuple(ShardPlan(number, part, len(part)) for number, part in shards(ids).items())
     with tempfile.TemporaryDirectory() as folder:
-        share = Share(
+        partition = Partition(
             folder=Path(folder),
             videos=paths[0].parent,
             paths=dict(zip(ids, paths, strict=True)),
             plans=plans,
             number=0,
-            shares=1,
+            of=1,
             frames=settings.frames,
             decoder=settings.decoder,
             timeout=settings.timeout,
@@ -177,7 +177,7 @@ def whole(encoder: Encoder, settings: DecodeSettings, paths: list[Path], workers
             mock.patch.object(pipeline, "DecodePool", MeasuredPool),
             measured(len(paths), lambda: MeasuredPool.cpu) as costs,
         ):
-            extract_share(share, encoder, lambda line: None)
+            extract_partition(partition, encoder, lambda line: None)
     return costs[0]
 
 

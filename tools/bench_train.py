@@ -40,10 +40,10 @@ from meid_bench.benchmark.annotation import Annotation
 from meid_bench.benchmark.benchmark import Benchmark
 from meid_bench.benchmark.longtail import Bins
 from meid_bench.device import choose_device, describe
-from meid_bench.features.manifest import Recipe, feature_manifest
+from meid_bench.disk import readable
+from meid_bench.features.manifest import Recipe, make_manifest
 from meid_bench.features.shard import VideoFeatures
-from meid_bench.features.store import FeatureStore
-from meid_bench.features.write_store import write_store
+from meid_bench.features.store import FeatureStore, write_store
 from meid_bench.methods.aggregators import aggregator_maker
 from meid_bench.methods.layers import MakeAggregator
 from meid_bench.methods.method import Method, Stage, Task
@@ -53,7 +53,7 @@ from meid_bench.methods.samplers import EpochSampler, batches
 from meid_bench.methods.settings import RunnerConfig, changed
 from meid_bench.methods.trainable import training_mode
 from meid_bench.results.metrics import average_precision
-from meid_bench.training.cache import HOST_SHARE, free_host_memory, gigabytes
+from meid_bench.training.cache import HOST_SHARE, free_host_memory
 from meid_bench.training.data import Examples, load_examples
 from meid_bench.training.epoch import Stepper, epoch_batches, seeded, train_epoch
 from meid_bench.training.execution import arithmetic, resolve_precision
@@ -107,7 +107,7 @@ def made_up(size: Size) -> Benchmark:
 def write_features(size: Size, folder: Path, files: Path | None) -> None:
     """A store of random features and, for the field's loop, a .npy file a video."""
     benchmark = made_up(size)
-    recipe = Recipe("none", "0", "none", size.frames, size.width, "none", "0", "none", "none")
+    recipe = Recipe("none", "0", "none", size.frames, size.width, "none")
     index = np.arange(size.frames, dtype=np.int32)
 
     def videos() -> Iterator[VideoFeatures]:
@@ -119,7 +119,7 @@ def write_features(size: Size, folder: Path, files: Path | None) -> None:
                 np.save(files / f"{row}.npy", half)
             yield VideoFeatures(name, half, index, index.astype(np.float32), size.frames)
 
-    manifest = feature_manifest(benchmark, recipe, weights="none", untrained=True)
+    manifest = make_manifest(benchmark, recipe, weights="none", untrained=True)
     write_store(folder, manifest, benchmark.all_ids(), videos())
 
 
@@ -279,7 +279,7 @@ def measure_memory(size: Size, folder: Path, cache: str, device: torch.device) -
 def _peak(size: Size, folder: Path, cache: str, device: torch.device) -> str:
     needed = 2 * size.videos * size.frames * size.width
     if cache == "host" and needed > HOST_SHARE * free_host_memory():
-        return f"{gigabytes(needed)} do not fit"
+        return f"{readable(needed)} do not fit"
     return f"{measure_memory(size, folder, cache, device):.0f}"
 
 

@@ -27,14 +27,12 @@ from meid_bench.benchmark.spec import load_spec
 from meid_bench.errors import DataError
 from meid_bench.features.account import take_account
 from meid_bench.features.decoders import decode_video
-from meid_bench.features.failures import Failure
-from meid_bench.features.manifest import Recipe, feature_manifest, store_name
+from meid_bench.features.manifest import Failure, Recipe, make_manifest
+from meid_bench.features.networks import load_file
 from meid_bench.features.npy_store import open_store, read_npy
 from meid_bench.features.shard import VideoFeatures
-from meid_bench.features.store import FeatureStore
+from meid_bench.features.store import FeatureStore, write_store
 from meid_bench.features.verify import verify_store
-from meid_bench.features.weights import load_file
-from meid_bench.features.write_store import write_store
 from meid_bench.files import benchmark_dir, features_dir, packaged_splits
 from meid_bench.methods.toy_task import CLASSES, FRAMES, WIDTH, toy_features, toy_labels
 from meid_bench.results.record import load_result, load_scores, read_curve
@@ -83,8 +81,8 @@ def make_store(root: Path) -> None:
     """The toy under a data root, with its features and one failure."""
     benchmark = toy_benchmark()
     save_benchmark(benchmark, benchmark_dir(root, "toy"))
-    recipe = Recipe("toy", "0" * 64, "none", FRAMES, WIDTH, "none", "0", "float32", "none")
-    manifest = feature_manifest(benchmark, recipe, weights="toy")
+    recipe = Recipe("toy", "0" * 64, "none", FRAMES, WIDTH, "none")
+    manifest = make_manifest(benchmark, recipe, weights="toy")
     index = np.arange(FRAMES, dtype=np.int32)
     features = {}
     for split in SPLITS:
@@ -92,7 +90,7 @@ def make_store(root: Path) -> None:
         features |= dict(zip(benchmark.ids(split), rows, strict=True))
     last = max(features)
     write_store(
-        features_dir(root, "toy") / store_name(manifest),
+        features_dir(root, "toy") / manifest.store_name,
         manifest,
         benchmark.all_ids(),
         [

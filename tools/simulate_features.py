@@ -40,9 +40,9 @@ from meid_bench.benchmark.annotation import Annotation, Interval
 from meid_bench.benchmark.benchmark import SPLITS, Benchmark, load_benchmark
 from meid_bench.cli.root_option import root_option
 from meid_bench.errors import MeidBenchError
-from meid_bench.features.manifest import Recipe, feature_manifest, store_name
+from meid_bench.features.manifest import Recipe, make_manifest
 from meid_bench.features.shard import VideoFeatures
-from meid_bench.features.write_store import write_store
+from meid_bench.features.store import write_store
 from meid_bench.files import features_dir
 from meid_bench.progress import Progress
 
@@ -136,13 +136,10 @@ def simulate(benchmark: Benchmark, simulation: Simulation, root: Path) -> Path:
         transform=constants,
         frames=simulation.frames,
         width=simulation.width,
-        decoder="none",
-        decoder_version="none",
-        precision="float32",
         source="annotations",
     )
-    manifest = feature_manifest(benchmark, recipe, weights=f"seed{simulation.seed}", untrained=True)
-    folder = features_dir(root, benchmark.name) / store_name(manifest)
+    manifest = make_manifest(benchmark, recipe, weights=f"seed{simulation.seed}", untrained=True)
+    folder = features_dir(root, benchmark.name) / manifest.store_name
     write_store(folder, manifest, benchmark.all_ids(), _items(benchmark, simulation))
     return folder
 

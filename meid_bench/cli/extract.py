@@ -1,6 +1,7 @@
 """`meid-bench extract` and `verify`: features from videos, and whether they are whole."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -41,6 +42,11 @@ from meid_bench.errors import DataError
     help="Where the videos lie, files or folders of jpgs; where `build` put them where left out.",
 )
 @click.option(
+    "--videos",
+    metavar="TEXT",
+    help="Of which videos, such as 480p: part of the feature id; `build`'s archive where left out.",
+)
+@click.option(
     "--decoder",
     metavar="NAME",
     help="Of video files: pyav where left out, or decord or torchcodec where installed.",
@@ -78,45 +84,25 @@ def extract(
     dataset: str,
     gpu: str | None,
     device: str | None,
-    encoder: str,
-    weights: str,
-    frames: int | None,
-    video_dir: Path | None,
-    decoder: str | None,
-    precision: str | None,
-    compiled: bool,
-    batch: int | None,
-    workers: int | None,
-    timeout: float,
     allow_missing: int,
     root: Path,
+    **settings: Any,
 ) -> None:
     """Turn a benchmark's videos into features.
 
     Run it again to go on where it stopped; videos that failed are tried again. With --gpu 0,1
-    there is a process for each; under torchrun, each process takes its share.
+    there is a process for each; under torchrun, each process takes its part.
     """
     from meid_bench.benchmark.benchmark import load_benchmark
     from meid_bench.device import choose_devices
     from meid_bench.features.account import UnfinishedError
     from meid_bench.features.extract import ExtractSettings, extract
 
-    settings = ExtractSettings(
-        encoder=encoder,
-        weights=weights,
-        frames=frames,
-        decoder=decoder,
-        precision=precision,
-        compiled=compiled,
-        batch=batch,
-        workers=workers,
-        timeout=timeout,
-        video_dir=video_dir,
-    )
+    chosen = ExtractSettings(**settings)
     benchmark, devices = load_benchmark(dataset, root), choose_devices(gpu, device)
     named = gpu is not None or device is not None
     try:
-        account = extract(benchmark, root, settings, devices, named=named, say=click.echo)
+        account = extract(benchmark, root, chosen, devices, named=named, say=click.echo)
     except UnfinishedError as error:
         print_account(error.account)
         raise
@@ -156,6 +142,6 @@ def verify(dataset: str, features: str | None, repair: bool, root: Path) -> None
     print_account(account)
     if account.untried:
         again = "run `meid-bench extract`"
-        if load_manifest(folder)["imported"]:
+        if load_manifest(folder).imported:
             again = "import them again from where they were made"
         raise DataError(f"{len(account.untried)} listed videos have no features; {again}")

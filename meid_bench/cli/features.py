@@ -46,10 +46,10 @@ def import_features(
     store = copy_in(benchmark, folder, root, Origin(encoder, weights, transform, source))
     manifest = load_manifest(store)
     click.echo(f"features  {store}")
-    click.echo(f"made by   {manifest['recipe']['encoder']}, weights {manifest['weights']}")
-    if rounded := manifest["provenance"]["rounded_to_float16"]:
+    click.echo(f"made by   {manifest.recipe.encoder}, weights {manifest.weights}")
+    if rounded := manifest.provenance["rounded_to_float16"]:
         click.echo(f"rounded   {rounded} files held more digits than float16 keeps")
-    if others := manifest["provenance"]["not_listed"]:
+    if others := manifest.provenance["not_listed"]:
         click.echo(f"left out  {others} files of videos that {benchmark.name} does not list")
     account = take_account(benchmark, store)
     print_account(account)

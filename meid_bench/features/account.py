@@ -6,7 +6,7 @@ from pathlib import Path
 
 from meid_bench.benchmark.benchmark import Benchmark
 from meid_bench.errors import MeidBenchError
-from meid_bench.features.failures import Failure
+from meid_bench.features.manifest import Failure
 from meid_bench.features.npy_store import open_store
 from meid_bench.features.shard import PATTERN, damaged_videos
 

@@ -40,12 +40,9 @@ LONG = 1 << 30
 Stamp = tuple[int, int, int]
 
 
-def seal(path: Path) -> None:
-    """Append the checksum of all that a file holds."""
-    with path.open("r+b") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-        file.seek(0, os.SEEK_END)
-        file.write(f"\nsha256 {digest}\n".encode())
+def sealed(content: bytes) -> bytes:
+    """A file's content with its checksum behind it."""
+    return content + f"\nsha256 {hashlib.sha256(content).hexdigest()}\n".encode()
 
 
 def broken(path: Path) -> str | None:
@@ -85,7 +82,7 @@ def _read(path: Path) -> str | None:
     """Read all of a file, and remember it where it is sound."""
     try:
         with path.open("rb") as file:
-            stamp = _stamp(os.fstat(file.fileno()))
+            stamp = stamp_of(os.fstat(file.fileno()))
             digest, left = hashlib.sha256(), stamp[0] - SEAL_SIZE
             while left > 0 and (block := file.read(min(BLOCK, left))):
                 digest.update(block)
@@ -104,12 +101,13 @@ def _read(path: Path) -> str | None:
 
 def _is_known(path: Path) -> bool:
     try:
-        return _known(path.parent).get(path.name) == _stamp(path.stat())
+        return _known(path.parent).get(path.name) == stamp_of(path.stat())
     except OSError:
         return False  # Reading it will say why.
 
 
-def _stamp(status: os.stat_result) -> Stamp:
+def stamp_of(status: os.stat_result) -> Stamp:
+    """What tells a file from the same file after a change."""
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 

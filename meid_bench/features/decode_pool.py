@@ -1,26 +1,124 @@
-"""Pool of decode workers that a crash, a hang or a kill of any of them does not stop."""
+"""Decode pool: processes that each decode one video after the other into shared memory.
+
+No crash, hang or kill of any of them stops the others.
+"""
 
 import contextlib
+import faulthandler
 import multiprocessing
+import os
+import signal
 import time
 from collections import deque
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from meid_bench.errors import MeidBenchError
-from meid_bench.features.decode_worker import DecodeSettings, DecodeTask, slot_views, work
+from meid_bench.features.decoders import decode_video
 from meid_bench.features.frames import DecodedFrames
+from meid_bench.features.transform import Transform
 from meid_bench.mainless import mainless
 
 # A worker that has not started by then never will; so often is another one tried.
 START_SECONDS, STARTS = 300.0, 3
+# A worker that outlives its time by this much, because nobody was there to end it, ends itself.
+GRACE = 30.0
+
+
+@dataclass(frozen=True)
+class DecodeTask:
+    """One video to decode: its id, its file or folder, and whether to decode it frame by frame."""
+
+    id: str
+    path: Path
+    sequential: bool = False
+
+    def carefully(self) -> "DecodeTask":
+        """The same video, decoded frame by frame."""
+        return replace(self, sequential=True)
+
+
+@dataclass(frozen=True)
+class DecodeSettings:
+    """What is the same for every video.
+
+    Attributes:
+        frames: T.
+        transform: From frames to pictures.
+        decoder: As `decode_video` takes it.
+        timeout: Seconds that a video may take.
+        decode: What decodes, with the signature of `decode_video`.
+    """
+
+    frames: int
+    transform: Transform
+    decoder: str = "pyav"
+    timeout: float = 600.0
+    decode: Callable[..., DecodedFrames] = decode_video
+
+    @property
+    def slot_shape(self) -> tuple[int, int, int, int]:
+        """Shape of the pictures of one video, (T, 3, S, S)."""
+        return (self.frames, 3, self.transform.crop, self.transform.crop)
+
+
+def slot_views(memory: Any, settings: DecodeSettings) -> NDArray[np.uint8]:
+    """The shared memory as (slots, T, 3, S, S) uint8."""
+    return np.frombuffer(memory, dtype=np.uint8).reshape(-1, *settings.slot_shape)
+
+
+def work(connection: Connection, memory: Any, settings: DecodeSettings) -> None:
+    """Decode until the other end closes.
+
+    Receives (task, slot), leaves the distinct pictures of the video at the slot's beginning,
+    and answers with `DecodedFrames`, or with the reason why there are none.
+    """
+    # Ctrl-C reaches the whole group; the main process decides what it means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(1)
+    slots = slot_views(memory, settings)
+    with Path(os.devnull).open("w") as nowhere:
+        try:
+            connection.send(None)
+            while True:
+                task, slot = connection.recv()
+                faulthandler.dump_traceback_later(settings.timeout + GRACE, exit=True, file=nowhere)
+                answer = decode_into(slots[slot], task, settings)
+                faulthandler.cancel_dump_traceback_later()
+                connection.send(answer)
+        except (EOFError, BrokenPipeError, ConnectionResetError):
+            return  # The main process has gone.
+
+
+def decode_into(
+    slot: NDArray[np.uint8], task: DecodeTask, settings: DecodeSettings
+) -> DecodedFrames | str:
+    """Decode one video into `slot`, (T, 3, S, S); return the reason where that fails."""
+
+    def keep(number: int, frame: NDArray[np.uint8]) -> None:
+        slot[number] = settings.transform.picture(frame).numpy()
+
+    try:
+        return settings.decode(
+            task.path,
+            settings.frames,
+            keep,
+            decoder=settings.decoder,
+            sequential=task.sequential,
+        )
+    except MeidBenchError as error:
+        return str(error)
+    except Exception as error:  # No video, however odd, may end more than itself.
+        return f"{type(error).__name__}: {error}"
 
 
 def _context() -> Any:
@@ -32,7 +130,7 @@ def _context() -> Any:
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(
-        ["meid_bench.features.decode_worker", "meid_bench.features.pyav_decoder"]
+        ["meid_bench.features.decode_pool", "meid_bench.features.pyav_decoder"]
     )
     return context
 
@@ -45,7 +143,7 @@ def prepare_workers() -> None:
 
 
 @dataclass(frozen=True, eq=False)
-class Outcome:
+class DecodeResult:
     """What became of a task.
 
     Attributes:
@@ -129,7 +227,7 @@ class DecodePool:
 
     @property
     def busy(self) -> int:
-        """Tasks whose outcome is still to come."""
+        """Tasks whose result is still to come."""
         return sum(worker.task is not None for worker in self._workers) + len(self._again)
 
     @property
@@ -142,11 +240,11 @@ class DecodePool:
         self._again.append((task, self._free.popleft()))
         self._hand_out()
 
-    def release(self, outcome: Outcome) -> None:
-        """Give the slot of an outcome back."""
-        self._free.append(outcome.slot)
+    def release(self, result: DecodeResult) -> None:
+        """Give the slot of a result back."""
+        self._free.append(result.slot)
 
-    def outcomes(self, seconds: float) -> Iterator[Outcome]:
+    def results(self, seconds: float) -> Iterator[DecodeResult]:
         """What has been decided, after waiting for at most `seconds`."""
         first = min((worker.deadline for worker in self._workers), default=float("inf"))
         patience = max(0.0, min(seconds, first - time.monotonic()))
@@ -162,10 +260,10 @@ class DecodePool:
                 worker.ready, worker.deadline = True, float("inf")
                 self._failed_starts = 0
                 continue
-            yield self._outcome(worker, answer)
+            yield self._result(worker, answer)
         now = time.monotonic()
         late = [worker for worker in self._workers if worker.deadline <= now]
-        # The caller may have been busy for long between two outcomes: an answer is no delay.
+        # The caller may have been busy for long between two results: an answer is no delay.
         for worker in [worker for worker in late if not worker.connection.poll()]:
             yield from self._replace(
                 worker, f"decoding took longer than {self.settings.timeout:g} seconds"
@@ -189,19 +287,19 @@ class DecodePool:
             if worker.ready and worker.task is None:
                 worker.task, worker.slot = self._again.popleft()
                 worker.deadline = time.monotonic() + self.settings.timeout
-                # Where it has just died, `outcomes` will find that out.
+                # Where it has just died, `results` will find that out.
                 with contextlib.suppress(OSError):
                     worker.connection.send((worker.task, worker.slot))
 
-    def _outcome(self, worker: _Worker, decoded: DecodedFrames | str) -> Outcome:
+    def _result(self, worker: _Worker, decoded: DecodedFrames | str) -> DecodeResult:
         assert worker.task is not None
         count = 0 if isinstance(decoded, str) else len(decoded.distinct)
         pictures = self._slots[worker.slot][:count]
-        outcome = Outcome(worker.task, decoded, pictures, worker.slot)
+        result = DecodeResult(worker.task, decoded, pictures, worker.slot)
         worker.task, worker.slot, worker.deadline = None, -1, float("inf")
-        return outcome
+        return result
 
-    def _replace(self, worker: _Worker, reason: str) -> Iterator[Outcome]:
+    def _replace(self, worker: _Worker, reason: str) -> Iterator[DecodeResult]:
         """Put a new worker in place of one that is dead or too slow; try its video once more."""
         worker.connection.close()
         worker.process.kill()
@@ -214,7 +312,7 @@ class DecodePool:
                     f"{worker.process.exitcode}); is memory short? try fewer with --workers"
                 )
         if worker.task is not None and worker.task.sequential:
-            yield self._outcome(worker, f"{reason}, twice")
+            yield self._result(worker, f"{reason}, twice")
         elif worker.task is not None:
             self._again.append((worker.task.carefully(), worker.slot))
         self._workers[self._workers.index(worker)] = self._start()

@@ -15,6 +15,7 @@ from meid_bench.device import make_current
 from meid_bench.errors import DataError, MeidBenchError
 from meid_bench.features.encoder import Encoder
 from meid_bench.features.frames import DecodedFrames
+from meid_bench.features.manifest import Failure
 from meid_bench.features.shard import VideoFeatures
 
 # How often a thread that waits looks whether another one has failed, in seconds.
@@ -48,15 +49,15 @@ class EncodeStage:
         threads: Threads that each run whole batches. On a CPU each computes with one core:
             several cores on one batch would wait for each other, and for the decoders. A GPU
             takes one thread, which begins a batch before it waits for the one before.
-        done: Called with each video's features, or with its id and the reason why it has none;
-            by any of the threads.
+        done: Called with each video's features, or with the reason why it has none; by any of the
+            threads.
     """
 
     def __init__(
         self,
         encoder: Encoder,
         threads: int,
-        done: Callable[[VideoFeatures | tuple[str, str]], None],
+        done: Callable[[VideoFeatures | Failure], None],
     ) -> None:
         self._encoder = encoder
         self._done = done
@@ -199,7 +200,7 @@ class EncodeStage:
                 self._done(self._features(video))
         self._empty.put(_Batch(batch.pictures))
 
-    def _features(self, video: _Video) -> VideoFeatures | tuple[str, str]:
+    def _features(self, video: _Video) -> VideoFeatures | Failure:
         decoded = video.decoded
         rows = decoded.rows if self._encoder.segment == 1 else slice(len(decoded.rows))
         try:
@@ -212,4 +213,4 @@ class EncodeStage:
                 num_damaged=decoded.num_damaged,
             )
         except DataError:
-            return video.id, "its features are not finite in float16"
+            return Failure(video.id, "its features are not finite in float16", "encoder")

@@ -14,11 +14,11 @@ from torch.fx.experimental.optimization import fuse
 from torchvision import models
 
 from meid_bench.compiler import require_compiler
+from meid_bench.device import has_bfloat16
 from meid_bench.errors import SettingError, unknown
-from meid_bench.features.transform import Transform
-from meid_bench.features.tsm import SEGMENT
-from meid_bench.features.weights import (
+from meid_bench.features.networks import (
     DEFAULT,
+    SEGMENT,
     TSM,
     download,
     empty_model,
@@ -29,6 +29,7 @@ from meid_bench.features.weights import (
     tensors_sha256,
     torchvision_weights,
 )
+from meid_bench.features.transform import Transform
 
 PRECISIONS = ("float32", "bfloat16")
 # Measured: on a processor, more frames at once only push each other out of its caches.
@@ -153,7 +154,7 @@ def load_encoder(
     if name not in known:
         raise unknown("encoder", name, known)
     if precision is None:
-        precision = "bfloat16" if _has_bfloat16(device) else "float32"
+        precision = "bfloat16" if has_bfloat16(device) else "float32"
     if precision not in PRECISIONS:
         raise unknown("precision", precision, PRECISIONS)
     model, transform = _model(name, weights)
@@ -232,16 +233,6 @@ def _cut_head(model: nn.Module, name: str) -> int:
     width = int(cast(nn.Linear, model.get_submodule(path)).in_features)
     model.get_submodule(parent).register_module(leaf, nn.Identity())
     return width
-
-
-def _has_bfloat16(device: torch.device) -> bool:
-    """Whether the device computes with bfloat16 rather than imitating it."""
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    return device.type == "cpu" and any(
-        getattr(torch.cpu, check, lambda: False)() for check in checks
-    )
 
 
 def _prepared(model: nn.Module, device: torch.device, precision: str, compiled: bool) -> nn.Module:

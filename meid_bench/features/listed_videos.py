@@ -10,6 +10,9 @@ from meid_bench.benchmark.video_folder import find_videos
 from meid_bench.errors import DataError, SettingError
 from meid_bench.features.decoders import DECODERS, JPG_DECODER
 
+# Sources of features: of folders of jpgs, and of files of which nobody says which they are.
+RGB_FRAMES, UNNAMED = "rgb frames", "unnamed videos"
+
 
 @dataclass(frozen=True)
 class ListedVideos:
@@ -18,8 +21,7 @@ class ListedVideos:
     Attributes:
         folder: Where they lie.
         paths: Id to file, or id to folder of jpgs; ids without one are left out.
-        source: Where they come from, as it stands in the recipe: an archive's or a folder's name,
-            with ", rgb frames" behind it for folders of jpgs.
+        source: Which videos they are, as it stands in the recipe.
         decoder: What decodes them.
     """
 
@@ -30,7 +32,11 @@ class ListedVideos:
 
 
 def listed_videos(
-    benchmark: Benchmark, root: Path, video_dir: Path | None = None, decoder: str | None = None
+    benchmark: Benchmark,
+    root: Path,
+    video_dir: Path | None = None,
+    decoder: str | None = None,
+    videos: str | None = None,
 ) -> ListedVideos:
     """Find the videos of a benchmark.
 
@@ -39,12 +45,14 @@ def listed_videos(
         root: The data root.
         video_dir: Their folder; where `build` put them where it is left out.
         decoder: The one to take; pyav for files and pillow for folders of jpgs where left out.
+        videos: Which videos they are, for example "480p"; where left out, the archive's name if
+            `build` knows it.
 
     Raises:
         DataError: There is no such folder, none of the videos in it, or both kinds.
         SettingError: The decoder is for the other kind.
     """
-    folder, source = _folder(benchmark, root, video_dir)
+    folder, archive = _folder(benchmark, root, video_dir)
     ids = benchmark.all_ids()
     paths = find_videos(folder, ids)
     if not paths:
@@ -54,7 +62,9 @@ def listed_videos(
         )
     jpgs = next(iter(paths.values())).is_dir()
     if jpgs:  # Whichever archive `build` looked for, it is not of that.
-        source = f"{folder.resolve().name}, rgb frames"
+        source = RGB_FRAMES if videos is None else f"{videos}, {RGB_FRAMES}"
+    else:
+        source = videos or archive or UNNAMED
     fitting = (JPG_DECODER,) if jpgs else DECODERS
     decoder = fitting[0] if decoder is None else decoder
     if decoder in {*DECODERS, JPG_DECODER} - set(fitting):
@@ -63,15 +73,13 @@ def listed_videos(
     return ListedVideos(folder, paths, source, decoder)
 
 
-def _folder(benchmark: Benchmark, root: Path, video_dir: Path | None) -> tuple[Path, str]:
-    """The folder of a benchmark's videos, and the archive they come from."""
-    folder, source = video_dir, ""
-    if video_dir is not None:
-        source = video_dir.resolve().name
-    else:
+def _folder(benchmark: Benchmark, root: Path, video_dir: Path | None) -> tuple[Path, str | None]:
+    """The folder of a benchmark's videos, and the archive they come from where that is known."""
+    folder, archive = video_dir, None
+    if folder is None:
         built = load_build_manifest(root, benchmark.name)
         if built is not None and built.videos is not None:
-            folder, source = built.video_folder(root), built.videos.archive
+            folder, archive = built.video_folder(root), built.videos.archive
     if folder is None:
         raise DataError(
             f"{benchmark.name} was built without videos; run `meid-bench build {benchmark.name} "
@@ -82,4 +90,4 @@ def _folder(benchmark: Benchmark, root: Path, video_dir: Path | None) -> tuple[P
             f"The folder of videos {folder} is not there; build {benchmark.name} again, "
             "or name another with --video-dir DIR"
         )
-    return folder, source
+    return folder, archive

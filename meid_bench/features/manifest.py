@@ -1,26 +1,47 @@
-"""The feature manifest: how the features of a store were made, and the fingerprint of that."""
+"""What stands beside a store's shards: how its features were made, and which videos failed."""
 
 import hashlib
 import json
 import re
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock
 
 from meid_bench.benchmark.benchmark import Benchmark
 from meid_bench.codec import decode, read_json
 from meid_bench.errors import DataError
 from meid_bench.files import write_text
+from meid_bench.jsonlines import json_line, read_json_lines
 
 FILE = "manifest.json"
-SCHEMA = 1
+FAILURES = "failures.jsonl"
+SCHEMA = 2
 FRAME_RULE = "floor((i + 0.5) * n / T) of the n decoded frames"
+UNKNOWN = "unknown"
+# What of an extraction's provenance is a machine's, not the user's choice; another run of the same
+# store may have other values, and then both are recorded.
+ENVIRONMENT = ("decoder_version", "processor", "torch", "torchvision", "tool", "videos")
+AND = " + "
+CONDITIONS = (
+    "decoder",
+    "decoder_version",
+    "precision",
+    "batch",
+    "processor",
+    "torch",
+    "torchvision",
+)
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """All that a feature depends on besides its video; its hash is the feature fingerprint.
+    """What a reader of a paper would ask of features; its hash is the feature id.
+
+    What else may move their last digits (decoder, precision, versions, processor) is provenance:
+    the same recipe has the same id in every lab.
 
     Attributes:
         encoder: Name of the model.
@@ -28,11 +49,11 @@ class Recipe:
         transform: Resize, crop and normalisation, in words.
         frames: T.
         width: D.
-        decoder: "pyav", "decord" or "torchcodec"; "pillow" for folders of jpgs.
-        decoder_version: Of the library, and of the codecs it carries.
-        precision: "float32" or "bfloat16".
-        source: Which archive the videos come from; "..., rgb frames" for folders of jpgs.
-        frame_rule: Which frames are taken.
+        source: Of which videos: an archive's name such as "charades_v1_480", what the user says,
+            or "rgb frames" for folders of jpgs.
+        clip_length: Frames that the encoder is shown about each of the T.
+        clip_stride: Frames from one of these to the next.
+        frame_rule: Which frames the T are.
     """
 
     encoder: str
@@ -40,37 +61,67 @@ class Recipe:
     transform: str
     frames: int
     width: int
-    decoder: str
-    decoder_version: str
-    precision: str
     source: str
+    clip_length: int = 1
+    clip_stride: int = 1
     frame_rule: str = FRAME_RULE
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of the recipe as JSON with sorted keys, hexadecimal."""
+        """The feature id: SHA-256 of the recipe as JSON with sorted keys, hexadecimal."""
         text = json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
 
 
-@dataclass(frozen=True)
-class _Manifest:
-    """The keys of a manifest.json; see `feature_manifest`."""
+def unknown_recipe(encoder: str, frames: int, width: int) -> Recipe:
+    """The recipe of features of which nobody told more than this."""
+    return Recipe(encoder, UNKNOWN, UNKNOWN, frames, width, UNKNOWN, frame_rule=UNKNOWN)
 
-    schema: int
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a store's manifest.json holds.
+
+    Attributes:
+        benchmark: Whose videos the store is for.
+        benchmark_fingerprint: Of its labels.
+        listed: How many videos it lists.
+        ids_sha256: Of their ids: they decide which video is in which shard.
+        fingerprint: The feature id: the recipe's; of imported features the sha256 of their content.
+        recipe: How the features were made; "unknown" where nobody knows.
+        weights: Name of the weights as it was given.
+        untrained: The weights are random.
+        imported: The features were made elsewhere.
+        provenance: Under which conditions they were made: decoder, precision, versions, processor,
+            folder of the videos, batch, date.
+        schema: Number of this format.
+    """
+
     benchmark: str
     benchmark_fingerprint: str
+    listed: int
+    ids_sha256: str
     fingerprint: str
     recipe: Recipe
     weights: str
-    untrained: bool
-    imported: bool
-    listed: int
-    ids_sha256: str
-    provenance: Mapping[str, Any]
+    untrained: bool = False
+    imported: bool = False
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    schema: int = SCHEMA
+
+    @property
+    def store_name(self) -> str:
+        """Folder name of the store: <encoder>-<weights>-<T>-<first 8 of the feature id>."""
+        parts = (self.recipe.encoder, self.weights, self.recipe.frames, self.fingerprint[:8])
+        return "-".join(re.sub(r"[^A-Za-z0-9_.]+", "", str(part)) for part in parts)
+
+    @property
+    def conditions(self) -> dict[str, Any]:
+        """The provenance that may move the features' last digits: what a board tells apart."""
+        return {key: self.provenance[key] for key in CONDITIONS if key in self.provenance}
 
 
-def feature_manifest(
+def make_manifest(
     benchmark: Benchmark,
     recipe: Recipe,
     *,
@@ -79,73 +130,96 @@ def feature_manifest(
     imported: bool = False,
     fingerprint: str | None = None,
     provenance: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
-    """What a store's manifest.json holds.
+) -> Manifest:
+    """The manifest of a benchmark's features, see `Manifest`; a `fingerprint` is for imports."""
+    ids = benchmark.all_ids()
+    return Manifest(
+        benchmark=benchmark.name,
+        benchmark_fingerprint=benchmark.fingerprint,
+        listed=len(ids),
+        ids_sha256=hashlib.sha256("".join(f"{name}\n" for name in ids).encode()).hexdigest(),
+        fingerprint=fingerprint or recipe.fingerprint,
+        recipe=recipe,
+        weights=weights,
+        untrained=untrained,
+        imported=imported,
+        provenance=dict(provenance or {}),
+    )
 
-    Args:
-        benchmark: Whose videos the store is for.
-        recipe: How the features were made; "unknown" where nobody knows.
-        weights: Name of the weights as it was given.
-        untrained: The weights are random.
-        imported: The features were made elsewhere.
-        fingerprint: Of an imported store, the sha256 of its contents; the recipe's otherwise.
-        provenance: Kept beside the recipe, not hashed: versions, processor, date, batch.
+
+def joined_provenance(first: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    """Provenance of features that were made under two conditions: both, where they differ.
+
+    >>> joined_provenance({"torch": "2.1", "date": "1"}, {"torch": "2.2", "date": "2"})
+    {'torch': '2.1 + 2.2', 'date': '1'}
     """
-    return {
-        "schema": SCHEMA,
-        "benchmark": benchmark.name,
-        "benchmark_fingerprint": benchmark.fingerprint,
-        "fingerprint": fingerprint or recipe.fingerprint,
-        "recipe": asdict(recipe),
-        "weights": weights,
-        "untrained": untrained,
-        "imported": imported,
-        "listed": len(benchmark.all_ids()),
-        "ids_sha256": ids_sha256(benchmark),
-        "provenance": dict(provenance or {}),
-    }
+    joined = dict(first)
+    for key in ENVIRONMENT:
+        values = [value for side in (first, other) if key in side for value in side[key].split(AND)]
+        if values:
+            joined[key] = AND.join(dict.fromkeys(values))
+    return joined
 
 
-def ids_sha256(benchmark: Benchmark) -> str:
-    """SHA-256 of the sorted ids, one a line: they decide which video is in which shard."""
-    return hashlib.sha256("".join(f"{name}\n" for name in benchmark.all_ids()).encode()).hexdigest()
-
-
-def store_name(manifest: Mapping[str, Any]) -> str:
-    """Folder name of a store: <encoder>-<weights>-<T>-<first 8 of the fingerprint>."""
-    recipe = manifest["recipe"]
-    parts = (recipe["encoder"], manifest["weights"], recipe["frames"], manifest["fingerprint"][:8])
-    return "-".join(re.sub(r"[^A-Za-z0-9_.]+", "", str(part)) for part in parts)
-
-
-def save_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
+def save_manifest(folder: Path, manifest: Manifest) -> None:
     """Write `folder`/manifest.json, whole or not at all."""
-    write_text(folder / FILE, json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
+    write_text(folder / FILE, json.dumps(asdict(manifest), indent=1, ensure_ascii=False) + "\n")
 
 
-def load_manifest(folder: Path) -> dict[str, Any]:
+def load_manifest(folder: Path) -> Manifest:
     """Read `folder`/manifest.json.
 
     Raises:
-        DataError: There is none, or it is not one.
+        DataError: There is none, it is not one, or it is of another version of the format.
     """
     path = folder / FILE
     if not path.is_file():
         raise DataError(
             f"{folder} is no feature store: it has no {FILE}; `meid-bench extract` makes one"
         )
+    again = f"move {folder} away and extract or import again"
     try:
-        manifest: dict[str, Any] = read_json(path)
-        if manifest.get("schema") == SCHEMA:
-            recipe = decode(_Manifest, manifest).recipe
-            if not manifest["imported"] and recipe.fingerprint != manifest["fingerprint"]:
-                raise ValueError("its recipe does not give its fingerprint")
+        data = read_json(path)
+        if data.get("schema") != SCHEMA:
+            raise DataError(
+                f"{path} has schema {data.get('schema')!r}, this version reads {SCHEMA}; {again}"
+            )
+        manifest = decode(Manifest, data)
+        if not manifest.imported and manifest.recipe.fingerprint != manifest.fingerprint:
+            raise ValueError("its recipe does not give its fingerprint")
     except (ValueError, AttributeError) as error:
-        raise DataError(
-            f"{path} is damaged ({error}); move {folder} away and extract again"
-        ) from error
-    if manifest.get("schema") != SCHEMA:
-        raise DataError(
-            f"{path} has schema {manifest.get('schema')!r}, this version reads {SCHEMA}"
-        )
+        raise DataError(f"{path} is damaged ({error}); {again}") from error
     return manifest
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a video has no features: its id, one sentence, and the decoder that said so."""
+
+    id: str
+    error: str
+    decoder: str
+
+
+def load_failures(folder: Path) -> dict[str, Failure]:
+    """The failures of a store by id, in the order of ids; none where nothing failed yet.
+
+    Raises:
+        DataError: A line of failures.jsonl is no failure.
+    """
+    failures = read_json_lines(folder / FAILURES, Failure, "delete the file and extract again")
+    return {failure.id: failure for failure in failures}
+
+
+def update_failures(folder: Path, tried: Iterable[str], failed: Iterable[Failure]) -> None:
+    """Of the ids just `tried`, let exactly the `failed` ones stand in failures.jsonl.
+
+    Several processes may do so at once: the file is read and replaced under a lock.
+    """
+    with FileLock(folder / f".{FAILURES}.lock"):
+        failures = load_failures(folder)
+        for video_id in tried:
+            failures.pop(video_id, None)
+        failures |= {failure.id: failure for failure in failed}
+        lines = (json_line(failures[video_id]) for video_id in sorted(failures))
+        write_text(folder / FAILURES, "".join(lines))

@@ -16,13 +16,14 @@ from meid_bench import __version__
 from meid_bench.benchmark.benchmark import Benchmark
 from meid_bench.disk import named_when_full
 from meid_bench.errors import DataError
-from meid_bench.features.failures import Failure, update_failures
 from meid_bench.features.manifest import (
-    Recipe,
-    feature_manifest,
+    UNKNOWN,
+    Failure,
     load_manifest,
+    make_manifest,
     save_manifest,
-    store_name,
+    unknown_recipe,
+    update_failures,
 )
 from meid_bench.features.store import FeatureStore
 from meid_bench.files import features_dir, write_text
@@ -31,7 +32,6 @@ from meid_bench.progress import Progress
 IDS = "ids.txt"
 # In a manifest's provenance: the folder that the store reads in place.
 IN_PLACE = "npy_folder"
-UNKNOWN = "unknown"
 # What a failure names as having read the video.
 DECODER = "npy"
 DTYPES = ("float16", "float32", "float64")
@@ -51,7 +51,7 @@ class NpyStore(FeatureStore):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
-        self.npy_folder = Path(self.manifest["provenance"][IN_PLACE])
+        self.npy_folder = Path(self.manifest.provenance[IN_PLACE])
         if not self.npy_folder.is_dir():
             raise DataError(
                 f"The features of {folder.name} lie in {self.npy_folder}, which is not there; "
@@ -98,7 +98,7 @@ def open_store(folder: Path) -> FeatureStore:
     Raises:
         DataError: The folder is no store, or a shard cannot be read.
     """
-    in_place = IN_PLACE in load_manifest(folder)["provenance"]
+    in_place = IN_PLACE in load_manifest(folder).provenance
     return NpyStore(folder) if in_place else FeatureStore(folder)
 
 
@@ -225,8 +225,19 @@ def register_npy(benchmark: Benchmark, npy_folder: Path, root: Path) -> Register
             f"{npy_folder} has no usable features of {benchmark.name}'s videos: "
             f"{failed[0].id}.npy: {failed[0].error}"
         )
-    manifest = _manifest(benchmark, npy_folder, widths.pop(), digest.hexdigest())
-    store = features_dir(root, benchmark.name) / store_name(manifest)
+    manifest = make_manifest(
+        benchmark,
+        unknown_recipe(encoder_of(npy_folder.name), benchmark.frames, widths.pop()),
+        weights="imported",
+        imported=True,
+        fingerprint=digest.hexdigest(),
+        provenance={
+            IN_PLACE: str(npy_folder.resolve()),
+            "tool": __version__,
+            "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        },
+    )
+    store = features_dir(root, benchmark.name) / manifest.store_name
     for before in _stores_of(npy_folder, store.parent):
         if before != store:
             shutil.rmtree(before)
@@ -244,40 +255,6 @@ def _misfit(array: NDArray[Any], frames: int, widths: set[int]) -> str:
     return "" if np.isfinite(array[0]).all() else "holds NaN or infinite numbers"
 
 
-def _manifest(
-    benchmark: Benchmark, npy_folder: Path, width: int, fingerprint: str
-) -> dict[str, Any]:
-    recipe = unknown_recipe(encoder_of(npy_folder.name), benchmark.frames, width)
-    return feature_manifest(
-        benchmark,
-        recipe,
-        weights="imported",
-        imported=True,
-        fingerprint=fingerprint,
-        provenance={
-            IN_PLACE: str(npy_folder.resolve()),
-            "tool": __version__,
-            "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        },
-    )
-
-
-def unknown_recipe(encoder: str, frames: int, width: int) -> Recipe:
-    """The recipe of features of which nobody told more than this."""
-    return Recipe(
-        encoder=encoder,
-        weights_sha256=UNKNOWN,
-        transform=UNKNOWN,
-        frames=frames,
-        width=width,
-        decoder=UNKNOWN,
-        decoder_version=UNKNOWN,
-        precision=UNKNOWN,
-        source=UNKNOWN,
-        frame_rule=UNKNOWN,
-    )
-
-
 def encoder_of(folder: str) -> str:
     """The encoder that a folder's name tells: "TSM-ResNet-50" is tsm_resnet50.
 
@@ -293,5 +270,5 @@ def encoder_of(folder: str) -> str:
 
 def _stores_of(npy_folder: Path, features: Path) -> Iterator[Path]:
     for path in sorted(features.glob(f"*/{IDS}")):
-        if load_manifest(path.parent)["provenance"].get(IN_PLACE) == str(npy_folder.resolve()):
+        if load_manifest(path.parent).provenance.get(IN_PLACE) == str(npy_folder.resolve()):
             yield path.parent

@@ -1,27 +1,31 @@
-"""Pipeline: decode pool -> batches -> encoder -> ledger, for one process's share of a store."""
+"""Pipeline: decode pool -> batches -> encoder -> ledger, for each process's part of a store."""
 
+import multiprocessing
 import signal
+import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import torch
 
 from meid_bench.cores import cores
 from meid_bench.device import describe, make_current
 from meid_bench.errors import DataError, MeidBenchError
-from meid_bench.features.decode_pool import DecodePool, Outcome
-from meid_bench.features.decode_worker import DecodeSettings, DecodeTask
-from meid_bench.features.decoders import JPG_DECODER, decode_video
+from meid_bench.features.decode_pool import DecodePool, DecodeSettings, DecodeTask
+from meid_bench.features.decoders import JPG_DECODER
 from meid_bench.features.encode_stage import EncodeStage
-from meid_bench.features.encoder import Encoder
-from meid_bench.features.failures import Failure
+from meid_bench.features.encoder import Encoder, load_encoder
 from meid_bench.features.frames import DecodedFrames
-from meid_bench.features.ledger import Ledger
+from meid_bench.features.ledger import Ledger, ShardPlan
+from meid_bench.features.manifest import Failure
 from meid_bench.features.shard import VideoFeatures
-from meid_bench.features.shard_plan import ShardPlan
+from meid_bench.mainless import mainless
 from meid_bench.progress import Progress
 
 # Decoded videos beyond those that workers are writing: what the encoder lives on meanwhile.
@@ -30,7 +34,7 @@ SECONDS_PER_LOOK = 0.2
 
 
 @dataclass(frozen=True)
-class Share:
+class Partition:
     """One process's part of an extraction.
 
     Attributes:
@@ -38,14 +42,13 @@ class Share:
         videos: The folder of videos.
         paths: Id to file, or to folder of jpgs; ids without one are left out.
         plans: The shards to do.
-        number: Of this share.
-        shares: How many there are.
+        number: Of this partition.
+        of: How many there are.
         frames: T.
         decoder: As `decode_video` takes it.
         timeout: Seconds that decoding a video may take.
         workers: Decoder processes; None for one a core.
-        neighbours: Shares that are done on this machine, and share its cores.
-        decode: What decodes, with the signature of `decode_video`.
+        neighbours: Partitions that are done on this machine, and share its cores.
     """
 
     folder: Path
@@ -53,47 +56,21 @@ class Share:
     paths: Mapping[str, Path]
     plans: tuple[ShardPlan, ...]
     number: int
-    shares: int
+    of: int
     frames: int
     decoder: str
     timeout: float
     workers: int | None
     neighbours: int = 1
-    decode: Callable[..., DecodedFrames] = decode_video
 
 
-class _Interrupt:
-    """Remembers that Ctrl-C was pressed; a second one ends the process as usual."""
-
-    def __init__(self) -> None:
-        self.pressed = False
-
-
-@contextmanager
-def _interrupt(notice: Callable[[str], None]) -> Iterator[_Interrupt]:
-    state = _Interrupt()
-
-    def handle(*_: object) -> None:
-        if state.pressed:
-            raise KeyboardInterrupt
-        state.pressed = True
-        notice("Stopping once the shards in progress are finished; Ctrl-C again stops at once.")
-
-    if threading.current_thread() is not threading.main_thread():
-        yield state
-        return
-    before = signal.signal(signal.SIGINT, handle)
-    try:
-        yield state
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def extract_share(share: Share, encoder: Encoder, say: Callable[[str], None]) -> None:
-    """Extract what a share has to do; every finished shard is on the disk when this ends.
+def extract_partition(
+    partition: Partition, encoder: Encoder, say: Callable[[str], None] = print
+) -> None:
+    """Extract what a partition has to do; every finished shard is on the disk when this ends.
 
     Args:
-        share: What is to do.
+        partition: What is to do.
         encoder: What encodes.
         say: Takes a line about what was chosen.
 
@@ -101,117 +78,97 @@ def extract_share(share: Share, encoder: Encoder, say: Callable[[str], None]) ->
         MeidBenchError: The disk is full, the videos' folder has gone, or the user stopped it.
     """
     make_current(encoder.device)
-    total = sum(len(plan.pending) for plan in share.plans)
-    own = max(1, cores() // share.neighbours)
-    workers = min(share.workers or own, max(1, total))
-    threads = own if encoder.device.type == "cpu" else 1
+    total = sum(len(plan.pending) for plan in partition.plans)
+    own_cores = max(1, cores() // partition.neighbours)
+    workers = min(partition.workers or own_cores, max(1, total))
+    threads = own_cores if encoder.device.type == "cpu" else 1
     say(
         f"encoder   {encoder.name}, {encoder.weights}, {encoder.precision}, batches of "
         f"{encoder.batch}, on {describe(encoder.device)}"
     )
-    say(f"decoder   {share.decoder}, {workers} processes, {share.frames} frames a video")
+    say(f"decoder   {partition.decoder}, {workers} processes, {partition.frames} frames a video")
     if not total:
         return
-    label = "extract" if share.shares == 1 else f"extract {share.number + 1}/{share.shares}"
-    with Progress(total, label, "videos") as progress, _interrupt(progress.write) as interrupt:
-        feed = _Feed(share, interrupt)
-        settings = DecodeSettings(
-            share.frames, encoder.transform, share.decoder, share.timeout, share.decode
-        )
-        count = _Count(progress, share.frames)
+    label = "extract" if partition.of == 1 else f"extract {partition.number + 1}/{partition.of}"
+    settings = DecodeSettings(
+        partition.frames, encoder.transform, partition.decoder, partition.timeout
+    )
+    with Progress(total, label, "videos") as progress:
+        extraction = _Extraction(partition, progress)
         with (
-            Ledger(share.folder, share.plans) as ledger,
-            EncodeStage(encoder, threads, lambda item: count.enter(ledger, item)) as stage,
+            _ctrl_c(extraction.stop_soon),
+            Ledger(partition.folder, partition.plans) as extraction.ledger,
+            EncodeStage(encoder, threads, extraction.enter) as stage,
             DecodePool(settings, workers, workers + SPARE_SLOTS) as pool,
         ):
-            _run(share, feed, pool, stage, ledger, count)
-    if interrupt.pressed and feed.left:
+            extraction.run(pool, stage)
+    if left := len(extraction.waiting):
         raise MeidBenchError(
-            f"Stopped with {feed.left} of {total} videos to do; every finished shard stays, "
+            f"Stopped with {left} of {total} videos to do; every finished shard stays, "
             "run the same command again to go on"
         )
 
 
-class _Count:
-    """Tells the ledger and the progress bar of every video."""
+class _Extraction:
+    """One partition at work: which video is next, and what becomes of each."""
 
-    def __init__(self, progress: Progress, frames: int) -> None:
+    ledger: Ledger
+
+    def __init__(self, partition: Partition, progress: Progress) -> None:
+        self.waiting = deque(
+            (plan.number, name) for plan in partition.plans for name in plan.pending
+        )
+        self._partition = partition
         self._progress = progress
-        self._per_video = frames
+        self._shard = -1  # of the video that was begun last
+        self._stopping = False
         self._frames = 0
         self._start = time.monotonic()
         self._lock = threading.Lock()
 
-    def enter(self, ledger: Ledger, item: VideoFeatures | tuple[str, str] | Failure) -> None:
-        if isinstance(item, tuple):
-            item = Failure(item[0], item[1], "encoder")
-        ledger.enter(item)
+    def stop_soon(self) -> None:
+        """Begin no other shard."""
+        self._stopping = True
+        self._progress.write(
+            "Stopping once the shards in progress are finished; Ctrl-C again stops at once."
+        )
+
+    def enter(self, entry: VideoFeatures | Failure) -> None:
+        """Tell ledger and progress bar what became of a video; called from several threads."""
+        self.ledger.enter(entry)
         with self._lock:
-            self._frames += self._per_video if isinstance(item, VideoFeatures) else 0
+            self._frames += self._partition.frames if isinstance(entry, VideoFeatures) else 0
             rate = self._frames / max(time.monotonic() - self._start, 1e-9)
             self._progress.update(1, f"{rate:.0f} frames/s")
 
+    def run(self, pool: DecodePool, stage: EncodeStage) -> None:
+        """Decode and encode every video; the ledger writes what is complete."""
+        while self._has_next() or pool.busy:
+            while self._has_next() and pool.hungry:
+                self._begin_next(pool)
+            for result in pool.results(SECONDS_PER_LOOK):
+                if isinstance(result.decoded, DecodedFrames):
+                    stage.add(result.task.id, result.decoded, result.pictures)
+                else:
+                    _refuse_vanished(self._partition.videos)
+                    decoder = self._partition.decoder
+                    self.enter(Failure(result.task.id, result.decoded, decoder))
+                pool.release(result)
+            stage.check()
+            self.ledger.check()
+        stage.flush()
 
-class _Feed:
-    """The videos to decode, in the order of shards."""
+    def _has_next(self) -> bool:
+        return bool(self.waiting) and not (self._stopping and self.waiting[0][0] != self._shard)
 
-    def __init__(self, share: Share, interrupt: _Interrupt) -> None:
-        self._interrupt = interrupt
-        self._queue = deque((plan.number, name) for plan in share.plans for name in plan.pending)
-        self._begun = -1
-
-    @property
-    def left(self) -> int:
-        """Videos that were never begun."""
-        return len(self._queue)
-
-    def next(self) -> str | None:
-        """The next video, or None where there is none, or none of a shard already begun."""
-        if not self._queue:
-            return None
-        number = self._queue[0][0]
-        if self._interrupt.pressed and number != self._begun:
-            return None
-        self._begun = number
-        return self._queue.popleft()[1]
-
-
-def _run(
-    share: Share,
-    feed: _Feed,
-    pool: DecodePool,
-    stage: EncodeStage,
-    ledger: Ledger,
-    count: _Count,
-) -> None:
-    more = True
-    while more or pool.busy:
-        while more and pool.hungry:
-            name = feed.next()
-            if name is None:
-                more = False
-            elif name in share.paths:
-                pool.submit(DecodeTask(name, share.paths[name]))
-            else:
-                missing = f"folder {name}" if share.decoder == JPG_DECODER else f"file {name}.*"
-                reason = f"there is no {missing} in {share.videos}"
-                count.enter(ledger, Failure(name, reason, share.decoder))
-        for outcome in pool.outcomes(SECONDS_PER_LOOK):
-            _take(share, outcome, stage, ledger, count)
-            pool.release(outcome)
-        stage.check()
-        ledger.check()
-    stage.flush()
-
-
-def _take(
-    share: Share, outcome: Outcome, stage: EncodeStage, ledger: Ledger, count: _Count
-) -> None:
-    if isinstance(outcome.decoded, DecodedFrames):
-        stage.add(outcome.task.id, outcome.decoded, outcome.pictures)
-        return
-    _refuse_vanished(share.videos)
-    count.enter(ledger, Failure(outcome.task.id, outcome.decoded, share.decoder))
+    def _begin_next(self, pool: DecodePool) -> None:
+        self._shard, name = self.waiting.popleft()
+        part = self._partition
+        if name in part.paths:
+            pool.submit(DecodeTask(name, part.paths[name]))
+            return
+        missing = f"folder {name}" if part.decoder == JPG_DECODER else f"file {name}.*"
+        self.enter(Failure(name, f"there is no {missing} in {part.videos}", part.decoder))
 
 
 def _refuse_vanished(folder: Path) -> None:
@@ -225,3 +182,71 @@ def _refuse_vanished(folder: Path) -> None:
             f"The folder of videos {folder} has gone or is empty now; every finished shard stays, "
             "bring it back and run the same command again"
         )
+
+
+@contextmanager
+def _ctrl_c(first: Callable[[], None]) -> Iterator[None]:
+    """Call `first` when Ctrl-C is pressed; pressed again, it ends the process as usual."""
+    pressed = False
+
+    def handle(*_: object) -> None:
+        nonlocal pressed
+        if pressed:
+            raise KeyboardInterrupt
+        pressed = True
+        first()
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, handle)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def extract_on_devices(
+    partitions: Sequence[Partition], devices: Sequence[torch.device], encoder: Mapping[str, Any]
+) -> None:
+    """Extract each partition in a process of its own.
+
+    Args:
+        partitions: One a device.
+        devices: Where each encodes.
+        encoder: Arguments of `load_encoder` besides the device.
+
+    Raises:
+        MeidBenchError: A process ended early; the others were left to finish theirs.
+    """
+    context = multiprocessing.get_context("spawn")
+    processes = [
+        # Not daemons: those may not have children, and each has its decoders.
+        context.Process(target=_extract_on, args=(partition, str(device), dict(encoder)))
+        for partition, device in zip(partitions, devices, strict=True)
+    ]
+    # Ctrl-C reaches the children too; they finish their shards, and this one waits for them.
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with mainless():
+            for process in processes:
+                process.start()
+        for process in processes:
+            process.join()
+    finally:
+        signal.signal(signal.SIGINT, before)
+    dead = [str(device) for device, p in zip(devices, processes, strict=True) if p.exitcode]
+    if dead:
+        raise MeidBenchError(
+            f"The process on {', '.join(dead)} ended early; every finished shard stays, "
+            "run the same command again to go on"
+        )
+
+
+def _extract_on(partition: Partition, device: str, encoder: dict[str, Any]) -> None:
+    try:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        extract_partition(partition, load_encoder(device=device, **encoder))
+    except MeidBenchError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        sys.exit(1)

@@ -1,27 +1,29 @@
 """Shard: one HDF5 file with the features of up to 64 videos, written whole or not at all."""
 
 import errno
-import io
 import os
-from collections.abc import Container, Iterable, Iterator
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Container, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
-from typing import Any, BinaryIO
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from meid_bench.errors import DataError
-from meid_bench.features.checksum import broken, seal
+from meid_bench.features.checksum import Stamp, broken, sealed, stamp_of
 from meid_bench.files import atomic
 
 VIDEOS_PER_SHARD = 64
 PATTERN = "part-*.h5"
-# Bytes below which a write of HDF5's may be of something that it reads again: no whole features.
-SMALL = 1 << 16
+# Datasets with a value or a row a video, beside its features and its id.
+PER_VIDEO = {
+    "frame_index": np.int32,
+    "frame_time": np.float32,
+    "num_frames": np.int32,
+    "num_damaged": np.int32,
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,126 +65,54 @@ class VideoFeatures:
             )
 
 
+def shards(ids: Sequence[str]) -> dict[int, tuple[str, ...]]:
+    """Shard number to the ids it is for: the sorted ids, 64 a shard, whether they fail or not."""
+    ordered = sorted(ids)
+    return {
+        start // VIDEOS_PER_SHARD: tuple(ordered[start : start + VIDEOS_PER_SHARD])
+        for start in range(0, len(ordered), VIDEOS_PER_SHARD)
+    }
+
+
 def shard_path(folder: Path, number: int) -> Path:
     """Path of shard `number`, the one of the sorted ids [64 number : 64 number + 64]."""
     return folder / f"part-{number:05d}.h5"
 
 
-def write_shard(path: Path, count: int, videos: Iterable[VideoFeatures]) -> None:
-    """Write a shard, with one of its videos in memory at a time.
+def write_shard(path: Path, videos: Sequence[VideoFeatures]) -> None:
+    """Make a shard in memory, tens of megabytes, and write it whole: HDF5 never meets a full disk.
 
     Args:
         path: The file; it takes that name when it is whole.
-        count: How many videos there are, at least one.
-        videos: That many, of one (T, D), in the order of their ids.
+        videos: At least one, of one (T, D), in the order of their ids.
 
     Raises:
         DataError: The disk is full or the folder cannot be written to.
     """
+    content = sealed(_image(videos))
     try:
         with atomic(path) as temporary:
-            with closing(_Target(temporary)) as target:
-                with h5py.File(target, "w") as file:
-                    _fill(file, count, videos)
-                target.check()
-            seal(temporary)
+            temporary.write_bytes(content)
     except OSError as error:
         raise write_error(path.parent, error) from error
 
 
-class _Target:
-    """The file that HDF5 writes, and reads back from, as it goes.
-
-    HDF5 does not come through a full or vanished disk in one piece, so it is not told: from the
-    first error on everything is in memory, and `check` raises the error once HDF5 has closed. What
-    HDF5 may read back, all but the features, is kept for that.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._file: BinaryIO = path.open("w+b", buffering=0)
-        self._error: OSError | None = None
-        self._small: list[tuple[int, bytes]] = []
-
-    def __getattr__(self, name: str) -> Any:
-        """`seek`, `tell` and `flush` are the file's."""
-        return getattr(self._file, name)
-
-    def readinto(self, buffer: Any) -> int:
-        """Read what was written."""
-        start = self._file.tell()
-        try:
-            return self._file.readinto(buffer)  # type: ignore[attr-defined,no-any-return]
-        except OSError as error:
-            self._go_on_in_memory(error)
-            self._file.seek(start)
-            return self._file.readinto(buffer)  # type: ignore[attr-defined,no-any-return]
-
-    def write(self, data: Any) -> int:
-        """Write all of `data`, an array of bytes."""
-        start, left = self._file.tell(), memoryview(data).cast("B")
-        size = len(left)
-        if size < SMALL and self._error is None:
-            self._small.append((start, bytes(left)))
-        try:
-            while left:
-                left = left[self._file.write(left) :]
-        except OSError as error:
-            self._go_on_in_memory(error)
-            self._file.seek(start)
-            self._file.write(data)
-        return size
-
-    def truncate(self, size: int) -> int:
-        """Make the file that long."""
-        try:
-            return self._file.truncate(size)
-        except OSError as error:
-            self._go_on_in_memory(error)
-            return self._file.truncate(size)
-
-    def check(self) -> None:
-        """Raise the error of a write that failed."""
-        if self._error is not None:
-            raise self._error
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
-
-    def _go_on_in_memory(self, error: OSError) -> None:
-        self._error = error
-        with suppress(OSError):
-            self._file.close()
-        self._file = io.BytesIO()
-        for start, data in self._small:
-            self._file.seek(start)
-            self._file.write(data)
-
-
-def _fill(file: h5py.File, count: int, videos: Iterable[VideoFeatures]) -> None:
-    """Write every dataset of a shard."""
-    columns: dict[str, list[Any]] = {name: [] for name in ("id", *_PER_VIDEO)}
-    features = None
-    for row, video in zip(range(count), videos, strict=True):
-        if features is None:
-            shape = video.features.shape
-            features = file.create_dataset(
-                "features", shape=(count, *shape), dtype=np.float16, chunks=(1, *shape)
-            )
-        features[row] = video.features
-        for name, column in columns.items():
-            column.append(getattr(video, name))
-    file.create_dataset("video_id", data=columns["id"], dtype=h5py.string_dtype())
-    for name, dtype in _PER_VIDEO.items():
-        file.create_dataset(name, data=np.asarray(columns[name], dtype=dtype))
-
-
-_PER_VIDEO = {
-    "frame_index": np.int32,
-    "frame_time": np.float32,
-    "num_frames": np.int32,
-    "num_damaged": np.int32,
-}
+def _image(videos: Sequence[VideoFeatures]) -> bytes:
+    """The bytes of the HDF5 file, the same for the same videos."""
+    with h5py.File("shard", "w", driver="core", backing_store=False) as file:
+        shape = (len(videos), *videos[0].features.shape)
+        # Contiguous, one video after the other: a video is read from where it lies, see `Layout`.
+        features = file.create_dataset("features", shape=shape, dtype=np.float16)
+        for row, video in enumerate(videos):
+            features[row] = video.features
+        ids = [video.id for video in videos]
+        file.create_dataset("video_id", data=ids, dtype=h5py.string_dtype())
+        for name, dtype in PER_VIDEO.items():
+            values = np.asarray([getattr(video, name) for video in videos], dtype=dtype)
+            file.create_dataset(name, data=values)
+        file.flush()
+        image: bytes = file.id.get_file_image()
+    return image
 
 
 def write_error(folder: Path, error: OSError) -> DataError:
@@ -229,7 +159,7 @@ def read_shard(path: Path, without: Container[str | None] = ()) -> Iterator[Vide
         DataError: The file is no shard, or holds a non-finite feature.
     """
     with opened(path) as file:
-        columns = {name: file[name][()] for name in _PER_VIDEO}
+        columns = {name: file[name][()] for name in PER_VIDEO}
         for row, name in enumerate(_ids(file)):
             if name in without:
                 continue
@@ -243,43 +173,59 @@ def read_shard(path: Path, without: Container[str | None] = ()) -> Iterator[Vide
             )
 
 
-class OpenShard:
-    """A shard's features read as plain bytes, by several threads at once.
+@dataclass(frozen=True)
+class Layout:
+    """Where the features of a shard lie in its file, so that threads read them side by side.
 
-    HDF5 lets one thread in at a time and copies twice; an uncompressed chunk, a video each, can be
-    read from where it lies.
+    HDF5 lets one thread in at a time; a contiguous dataset can be read from where it begins.
 
-    Raises:
-        DataError: The file is no shard.
+    Attributes:
+        path: The file.
+        ids: Of its videos, in its order.
+        offset: Where the first video's features begin, in bytes.
+        stamp: Of the file as it was then.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._lock = Lock()
-        with opened(path) as file:
-            features = file["features"]
-            plain = features.compression is None and features.dtype == np.float16
-            if not plain or features.chunks != (1, *features.shape[1:]):
-                raise TypeError("its features are not one plain float16 chunk a video")
-            chunks: dict[int, int] = {}
-            features.id.chunk_iter(
-                lambda chunk: chunks.__setitem__(chunk.chunk_offset[0], chunk.byte_offset)
-            )
-            self._offsets = [chunks[row] for row in range(len(features))]
-            self._file = path.open("rb", buffering=0)
+    path: Path
+    ids: tuple[str, ...]
+    offset: int
+    stamp: Stamp
 
     def read(self, row: int, out: NDArray[np.float16]) -> None:
         """Read the features of the video in `row` into `out`, (T, D) and contiguous.
 
         Raises:
-            DataError: The file ends too early.
+            DataError: The file has gone or changed since.
         """
         view = out.data.cast("B")
-        with self._lock:
-            self._file.seek(self._offsets[row])
-            count = self._file.readinto(view)
+        try:
+            with self.path.open("rb", buffering=0) as file:
+                if stamp_of(os.fstat(file.fileno())) != self.stamp:
+                    raise DataError(f"{self.path} has changed while it was in use; start again")
+                file.seek(self.offset + row * len(view))
+                count = file.readinto(view)
+        except OSError as error:
+            raise unreadable(self.path, error.strerror or str(error)) from error
         if count != len(view):
             raise unreadable(self.path, f"{count} of {len(view)} bytes in row {row}")
+
+
+def shard_layout(path: Path, frames: int, width: int) -> Layout:
+    """Where features lie in a shard of (n, frames, width).
+
+    Raises:
+        DataError: The file is no shard, or of another shape.
+    """
+    with opened(path) as file:
+        features, ids = file["features"], _ids(file)
+        expected = (len(ids), frames, width)
+        offset = features.id.get_offset()
+        if features.shape != expected or features.dtype != np.float16 or offset is None:
+            raise TypeError(
+                f"its features are {features.shape} {features.dtype}, expected contiguous "
+                f"{expected} float16"
+            )
+        return Layout(path, tuple(ids), offset, stamp_of(path.stat()))
 
 
 def shard_ids(path: Path) -> list[str]:

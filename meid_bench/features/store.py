@@ -1,11 +1,9 @@
-"""FeatureStore: read the features of one benchmark and one encoder from HDF5 shards."""
+"""FeatureStore: a folder of HDF5 shards, read, chosen among others, and written whole."""
 
-import os
-from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from itertools import groupby
 from pathlib import Path
-from threading import Lock
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,57 +11,38 @@ from numpy.typing import NDArray
 from meid_bench.benchmark.benchmark import Benchmark
 from meid_bench.errors import DataError, SettingError, unknown
 from meid_bench.features.checksum import broken_among
-from meid_bench.features.failures import Failure, load_failures
-from meid_bench.features.manifest import FILE, load_manifest
-from meid_bench.features.shard import PATTERN, OpenShard, opened, shard_ids, unreadable
+from meid_bench.features.manifest import (
+    FILE,
+    Failure,
+    Manifest,
+    load_failures,
+    load_manifest,
+    save_manifest,
+    update_failures,
+)
+from meid_bench.features.shard import (
+    PATTERN,
+    Layout,
+    VideoFeatures,
+    opened,
+    shard_layout,
+    shard_path,
+    shards,
+    unreadable,
+    write_shard,
+)
 from meid_bench.files import features_dir
-
-# Open files are limited (often to 1,024); VideoLT has 4,003 shards.
-OPEN_SHARDS = 128
-
-
-class FeatureSource(Protocol):
-    """Features of videos by id, wherever they lie: in shards, or as one .npy per video."""
-
-    @property
-    def ids(self) -> tuple[str, ...]:
-        """Every video that has features, sorted."""
-
-    @property
-    def frames(self) -> int:
-        """T, frames per video."""
-
-    @property
-    def width(self) -> int:
-        """D, numbers per frame."""
-
-    @property
-    def fingerprint(self) -> str:
-        """Feature fingerprint: sha256 of how they were made, hexadecimal."""
-
-    @property
-    def benchmark_fingerprint(self) -> str:
-        """Fingerprint of the benchmark that the features are for."""
-
-    @property
-    def untrained(self) -> bool:
-        """The encoder's weights are random: scores say nothing of a method."""
-
-    @property
-    def imported(self) -> bool:
-        """The features were made elsewhere."""
-
-    def read(
-        self, ids: Sequence[str], out: NDArray[np.float16] | None = None
-    ) -> NDArray[np.float16]:
-        """Features of `ids`, (n, T, D) float16, in their order, into `out` where it is given."""
 
 
 class FeatureStore:
     """A folder of HDF5 shards, its failures and its manifest.
 
-    Files are opened when they are first read, once a process, and again after a fork: a store
-    may be passed to the workers of a loader by fork or by pickle, and read by several threads.
+    `ids` has every video with features, sorted; `frames` is T, `width` is D; `fingerprint` is the
+    feature id, `benchmark_fingerprint` that of the labels; `untrained` features are of random
+    weights, `imported` ones were made elsewhere.
+
+    No file stays open: a store may be passed to the workers of a loader by fork or by pickle, and
+    read by several threads at once.
 
     Args:
         folder: The store, for example data/features/charadeslt/resnet101-IMAGENET1K_V1-200-...
@@ -74,28 +53,28 @@ class FeatureStore:
 
     def __init__(self, folder: Path) -> None:
         self.folder = Path(folder)
-        self.manifest: Mapping[str, Any] = load_manifest(self.folder)
-        self._place: dict[str, tuple[Path, int]] = {}
-        shards = sorted(self.folder.glob(PATTERN))
-        for path, reason in broken_among(shards).items():
+        self.manifest = load_manifest(self.folder)
+        self.frames = self.manifest.recipe.frames
+        self.width = self.manifest.recipe.width
+        self._place: dict[str, tuple[Layout, int]] = {}
+        paths = sorted(self.folder.glob(PATTERN))
+        for path, reason in broken_among(paths).items():
             raise unreadable(path, reason)
-        for path in shards:
-            for row, name in enumerate(shard_ids(path)):
+        for path in paths:
+            layout = shard_layout(path, self.frames, self.width)
+            for row, name in enumerate(layout.ids):
                 if name in self._place:
+                    other = self._place[name][0].path.name
                     raise DataError(
-                        f"{self.folder} holds video {name!r} twice, in {self._place[name][0].name} "
-                        f"and in {path.name}; run `meid-bench verify --repair`"
+                        f"{self.folder} holds video {name!r} twice, in {other} and in {path.name}; "
+                        "run `meid-bench verify --repair`"
                     )
-                self._place[name] = (path, row)
+                self._place[name] = (layout, row)
         self.ids: tuple[str, ...] = tuple(sorted(self._place))
-        recipe = self.manifest["recipe"]
-        self.frames: int = recipe["frames"]
-        self.width: int = recipe["width"]
-        self.fingerprint: str = self.manifest["fingerprint"]
-        self.benchmark_fingerprint: str = self.manifest["benchmark_fingerprint"]
-        self.untrained: bool = self.manifest["untrained"]
-        self.imported: bool = self.manifest["imported"]
-        self._forget()
+        self.fingerprint = self.manifest.fingerprint
+        self.benchmark_fingerprint = self.manifest.benchmark_fingerprint
+        self.untrained = self.manifest.untrained
+        self.imported = self.manifest.imported
 
     @property
     def failures(self) -> dict[str, Failure]:
@@ -123,8 +102,8 @@ class FeatureStore:
         elif out.shape != shape or out.dtype != np.float16:
             raise ValueError(f"out is {out.shape} {out.dtype}, expected {shape} float16")
         for position, name in enumerate(ids):
-            path, row = self._find(name)
-            self._shard(path).read(row, out[position])
+            layout, row = self._find(name)
+            layout.read(row, out[position])
         return out
 
     def times(self, video_id: str) -> NDArray[np.float32]:
@@ -145,7 +124,7 @@ class FeatureStore:
         """Decoded frames that the decoder flagged as damaged."""
         return int(self._value(video_id, "num_damaged"))
 
-    def _find(self, video_id: str) -> tuple[Path, int]:
+    def _find(self, video_id: str) -> tuple[Layout, int]:
         if video_id not in self._place:
             failure = self.failures.get(video_id)
             reason = f"could not be read ({failure.error})" if failure else "has not been extracted"
@@ -153,36 +132,9 @@ class FeatureStore:
         return self._place[video_id]
 
     def _value(self, video_id: str, dataset: str) -> Any:
-        path, row = self._find(video_id)
-        with opened(path) as file:
+        layout, row = self._find(video_id)
+        with opened(layout.path) as file:
             return file[dataset][row]
-
-    def _shard(self, path: Path) -> OpenShard:
-        if self._process != os.getpid():
-            # A handle that came through a fork shares its place in the file with the parent's.
-            self._forget()
-        with self._lock:
-            shard = self._open.get(path) or OpenShard(path)
-            self._open[path] = shard
-            self._open.move_to_end(path)
-            if len(self._open) > OPEN_SHARDS:
-                self._open.popitem(last=False)  # closed when the last thread that reads it is done
-            return shard
-
-    def _forget(self) -> None:
-        self._open: OrderedDict[Path, OpenShard] = OrderedDict()
-        self._lock = Lock()
-        self._process = os.getpid()
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: self.__dict__[name] for name in self.__dict__ if name not in _PER_PROCESS}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._forget()
-
-
-_PER_PROCESS = ("_open", "_lock", "_process")
 
 
 def find_store(root: Path, benchmark: Benchmark, name: str | None = None) -> Path:
@@ -209,7 +161,7 @@ def find_store(root: Path, benchmark: Benchmark, name: str | None = None) -> Pat
     fitting = [
         store
         for store in stores
-        if load_manifest(store)["benchmark_fingerprint"] == benchmark.fingerprint
+        if load_manifest(store).benchmark_fingerprint == benchmark.fingerprint
     ]
     if len(fitting) == 1:
         return fitting[0]
@@ -225,3 +177,48 @@ def find_store(root: Path, benchmark: Benchmark, name: str | None = None) -> Pat
             f"built ({benchmark.fingerprint[:8]}); run {command}"
         )
     raise DataError(f"There are no features of {benchmark.name} under {folder}; run {command}")
+
+
+def write_store(
+    folder: Path,
+    manifest: Manifest,
+    ids: Sequence[str],
+    items: Iterable[VideoFeatures],
+    failed: Iterable[Failure] = (),
+) -> None:
+    """Write shards, failures and, last, the manifest that makes the folder a store.
+
+    Args:
+        folder: The store's folder; made where it is missing.
+        manifest: As `make_manifest` makes it.
+        ids: Every listed id of the benchmark: they decide which shard a video is in.
+        items: Features in the order of sorted ids, one shard of them in memory at a time; ids
+            may be missing.
+        failed: Why they are.
+
+    Raises:
+        DataError: An item is not listed, out of order, or of another shape than the manifest's.
+    """
+    number = {name: shard for shard, names in shards(ids).items() for name in names}
+    shape = (manifest.recipe.frames, manifest.recipe.width)
+    folder.mkdir(parents=True, exist_ok=True)
+    ids_so_far = [""]
+
+    def checked(item: VideoFeatures) -> VideoFeatures:
+        if item.id not in number:
+            raise DataError(f"Video {item.id!r} is not listed in the benchmark")
+        if item.features.shape != shape:
+            raise DataError(
+                f"Video {item.id!r} has features of shape {item.features.shape}, expected {shape}"
+            )
+        if item.id <= ids_so_far[-1]:
+            raise DataError(
+                f"Features must come in the order of ids: {item.id!r} after {ids_so_far[-1]!r}"
+            )
+        ids_so_far.append(item.id)
+        return item
+
+    for shard, group in groupby(map(checked, items), key=lambda item: number[item.id]):
+        write_shard(shard_path(folder, shard), list(group))
+    update_failures(folder, ids, failed)
+    save_manifest(folder, manifest)

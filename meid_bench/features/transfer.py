@@ -9,24 +9,24 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from meid_bench import __version__
 from meid_bench.benchmark.benchmark import Benchmark
 from meid_bench.disk import check_space, named_when_full
 from meid_bench.errors import DataError
-from meid_bench.features.failures import Failure
 from meid_bench.features.manifest import (
     FILE,
-    Recipe,
-    feature_manifest,
+    UNKNOWN,
+    Failure,
+    Manifest,
     load_manifest,
+    make_manifest,
     save_manifest,
-    store_name,
+    unknown_recipe,
 )
-from meid_bench.features.npy_store import UNKNOWN, open_npy, open_store, read_npy, unknown_recipe
+from meid_bench.features.npy_store import IN_PLACE, open_npy, open_store, read_npy
 from meid_bench.features.shard import VideoFeatures
-from meid_bench.features.write_store import write_store
+from meid_bench.features.store import write_store
 from meid_bench.files import atomic, features_dir
 from meid_bench.progress import Progress
 
@@ -75,8 +75,10 @@ def import_features(
     Raises:
         DataError: The folder is missing, or has no usable features of a listed video.
     """
+    if not folder.is_dir():
+        raise DataError(f"{folder} is no folder; name the one with the .npy files")
     listed = benchmark.all_ids()
-    paths = _paths(folder)
+    paths = {path.stem: path for path in folder.glob("*.npy")}
     shape = _shape(folder, [paths[name] for name in listed if name in paths])
     digests, failed, rounded = _survey(listed, paths, shape)
     if not digests:
@@ -91,12 +93,13 @@ def import_features(
         "tool": __version__,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    manifest = _manifest(benchmark, folder, shape, origin, _fingerprint(digests), provenance)
-    store = features_dir(root, benchmark.name) / store_name(manifest)
+    lines = "".join(f"{name}\t{digests[name]}\n" for name in sorted(digests))
+    fingerprint = hashlib.sha256(lines.encode()).hexdigest()
+    manifest = _manifest(benchmark, folder, shape, origin, fingerprint, provenance)
+    store = features_dir(root, benchmark.name) / manifest.store_name
     check_space(store, len(digests) * shape[0] * shape[1] * 2, f"{len(digests)} videos' features")
-    items = (_item(name, paths[name], shape) for name in sorted(digests))
-    with named_when_full(store), Progress(len(digests), "import", "videos") as progress:
-        write_store(store, manifest, listed, _counted(items, progress), failed)
+    with named_when_full(store):
+        write_store(store, manifest, listed, _items(sorted(digests), paths, shape), failed)
     return store
 
 
@@ -110,10 +113,10 @@ def export_features(store_folder: Path, out: Path) -> int:
         How many videos were written.
     """
     store = open_store(store_folder)
-    if (out / FILE).is_file() and load_manifest(out)["fingerprint"] != store.fingerprint:
+    if (out / FILE).is_file() and load_manifest(out).fingerprint != store.fingerprint:
         raise DataError(
             f"{out} holds the features of another store, "
-            f"{load_manifest(out)['fingerprint'][:8]}; name an empty folder"
+            f"{load_manifest(out).fingerprint[:8]}; name an empty folder"
         )
     out.mkdir(parents=True, exist_ok=True)
     check_space(out, len(store.ids) * store.frames * store.width * 2, f"{len(store.ids)} files")
@@ -126,12 +129,6 @@ def export_features(store_folder: Path, out: Path) -> int:
                 np.save(file, features)
             progress.update()
     return len(store.ids)
-
-
-def _paths(folder: Path) -> dict[str, Path]:
-    if not folder.is_dir():
-        raise DataError(f"{folder} is no folder; name the one with the .npy files")
-    return {path.stem: path for path in folder.glob("*.npy")}
 
 
 def _shape(folder: Path, paths: Sequence[Path]) -> tuple[int, int]:
@@ -167,18 +164,9 @@ def _survey(
                 failed.append(Failure(name, str(fault), READER))
                 continue
             digests[name] = hashlib.sha256(features.astype("<f2").tobytes()).hexdigest()
-            rounded += _was_rounded(paths[name], features)
+            array, _ = open_npy(paths[name])
+            rounded += array is not None and not np.array_equal(array, features)
     return digests, failed, rounded
-
-
-def _was_rounded(path: Path, features: NDArray[np.float16]) -> bool:
-    array, _ = open_npy(path)
-    return array is not None and not np.array_equal(array, features)
-
-
-def _fingerprint(digests: dict[str, str]) -> str:
-    lines = "".join(f"{name}\t{digests[name]}\n" for name in sorted(digests))
-    return hashlib.sha256(lines.encode()).hexdigest()
 
 
 def _manifest(
@@ -188,13 +176,15 @@ def _manifest(
     origin: Origin,
     fingerprint: str,
     provenance: Mapping[str, Any],
-) -> dict[str, Any]:
+) -> Manifest:
     frames, width = shape
     recipe, weights, untrained = unknown_recipe(UNKNOWN, frames, width), UNKNOWN, False
     if (folder / FILE).is_file():
         exported = load_manifest(folder)
-        recipe = replace(Recipe(**exported["recipe"]), frames=frames, width=width)
-        weights, untrained = exported["weights"], exported["untrained"]
+        recipe = replace(exported.recipe, frames=frames, width=width)
+        weights, untrained = exported.weights, exported.untrained
+        made = {key: value for key, value in exported.provenance.items() if key != IN_PLACE}
+        provenance = made | dict(provenance)
     recipe = replace(
         recipe,
         encoder=origin.encoder or recipe.encoder,
@@ -203,7 +193,7 @@ def _manifest(
     )
     if origin.weights is not None:
         weights, untrained = origin.weights, origin.weights.startswith("random:")
-    return feature_manifest(
+    return make_manifest(
         benchmark,
         recipe,
         weights=weights,
@@ -214,20 +204,17 @@ def _manifest(
     )
 
 
-def _item(name: str, path: Path, shape: tuple[int, int]) -> VideoFeatures:
-    features, fault = read_npy(path, shape)
-    if features is None:
-        raise DataError(f"{path} changed while it was imported ({fault}); import again")
-    return VideoFeatures(
-        id=name,
-        features=features,
-        frame_index=np.full(shape[0], NOWHERE, dtype=np.int32),
-        frame_time=np.full(shape[0], np.nan, dtype=np.float32),
-        num_frames=0,
-    )
-
-
-def _counted(items: Iterator[VideoFeatures], progress: Progress) -> Iterator[VideoFeatures]:
-    for item in items:
-        yield item
-        progress.update()
+def _items(
+    names: Sequence[str], paths: Mapping[str, Path], shape: tuple[int, int]
+) -> Iterator[VideoFeatures]:
+    with Progress(len(names), "import", "videos") as progress:
+        for name in names:
+            features, fault = read_npy(paths[name], shape)
+            if features is None:
+                raise DataError(
+                    f"{paths[name]} changed while it was imported ({fault}); import again"
+                )
+            index = np.full(shape[0], NOWHERE, dtype=np.int32)
+            times = np.full(shape[0], np.nan, dtype=np.float32)
+            yield VideoFeatures(name, features, index, times, num_frames=0)
+            progress.update()

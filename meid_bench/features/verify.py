@@ -17,11 +17,10 @@ from meid_bench.features.shard import (
     FAULTS,
     PATTERN,
     read_shard,
-    shard_ids,
     shard_path,
+    shards,
     write_shard,
 )
-from meid_bench.features.write_store import shards
 
 
 @dataclass(frozen=True)
@@ -55,15 +54,15 @@ def verify_store(benchmark: Benchmark, folder: Path) -> list[Fault]:
         DataError: The manifest is damaged or of another benchmark.
     """
     manifest = load_manifest(folder)
-    if manifest["benchmark_fingerprint"] != benchmark.fingerprint:
+    if manifest.benchmark_fingerprint != benchmark.fingerprint:
         raise DataError(
             f"{folder} is for a benchmark with the fingerprint "
-            f"{manifest['benchmark_fingerprint'][:8]}, {benchmark.name} has "
+            f"{manifest.benchmark_fingerprint[:8]}, {benchmark.name} has "
             f"{benchmark.fingerprint[:8]}; run `meid-bench extract` again"
         )
-    if IN_PLACE in manifest["provenance"]:
+    if IN_PLACE in manifest.provenance:
         return [Fault(f"{name}.npy", problem, name) for name, problem in faulty_npy(folder)]
-    shape = (manifest["recipe"]["frames"], manifest["recipe"]["width"])
+    shape = (manifest.recipe.frames, manifest.recipe.width)
     expected = {
         shard_path(folder, n).name: set(ids) for n, ids in shards(benchmark.all_ids()).items()
     }
@@ -78,7 +77,7 @@ def verify_store(benchmark: Benchmark, folder: Path) -> list[Fault]:
             faults.append(Fault(path.name, changed[path]))
             continue
         try:
-            faults += _verify_shard(path, expected[path.name], shape, manifest["imported"])
+            faults += _verify_shard(path, expected[path.name], shape, manifest.imported)
         except FAULTS as error:
             faults.append(Fault(path.name, f"cannot be read ({error})"))
     return faults
@@ -96,6 +95,9 @@ def _verify_shard(
             return
         if file["features"].dtype != np.float16:
             yield Fault(path.name, f"features are {file['features'].dtype}, expected float16")
+            return
+        if file["features"].id.get_offset() is None:
+            yield Fault(path.name, "its features do not lie in one piece")
             return
         if ids != sorted(ids):
             yield Fault(path.name, "its videos are out of order")
@@ -132,14 +134,13 @@ def repair_store(folder: Path, faults: Sequence[Fault]) -> None:
         folder: The store.
         faults: As `verify_store` found them.
     """
-    if IN_PLACE in load_manifest(folder)["provenance"]:
+    if IN_PLACE in load_manifest(folder).provenance:
         withdraw(folder, {str(fault.video): fault.problem for fault in faults})
         return
     for name in sorted({fault.shard for fault in faults}):
         path = folder / name
         bad = {fault.video for fault in faults if fault.shard == name}
-        good = 0 if None in bad else sum(name not in bad for name in shard_ids(path))
-        if good:
-            write_shard(path, good, read_shard(path, without=bad))
+        if None not in bad and (good := list(read_shard(path, without=bad))):
+            write_shard(path, good)
         else:
             path.unlink()

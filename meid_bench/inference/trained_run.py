@@ -11,11 +11,11 @@ import torch
 from numpy.typing import NDArray
 
 from meid_bench.errors import DataError, SettingError, unknown
-from meid_bench.features.decode_worker import DecodeSettings, DecodeTask, decode_into
+from meid_bench.features.decode_pool import DecodeSettings, DecodeTask, decode_into
 from meid_bench.features.decoders import DECODERS, JPG_DECODER, decoder_version
 from meid_bench.features.encoder import Encoder, load_encoder
 from meid_bench.features.manifest import FILE as MANIFEST
-from meid_bench.features.manifest import load_manifest
+from meid_bench.features.manifest import Manifest, load_manifest
 from meid_bench.files import home, runs_dir
 from meid_bench.methods.method import Method
 from meid_bench.results.record import RECORD, Result, load_result
@@ -48,7 +48,7 @@ class TrainedRun:
     record: Result
     model: Model
     method: Method
-    manifest: dict[str, Any]
+    manifest: Manifest
     device: torch.device
     weights: str | None = None
 
@@ -70,7 +70,7 @@ class TrainedRun:
         """
         encoder = self.encoder
         settings = DecodeSettings(
-            self.model.task.frames, encoder.transform, self.manifest["recipe"]["decoder"]
+            self.model.task.frames, encoder.transform, self.manifest.provenance["decoder"]
         )
         slot = np.empty(settings.slot_shape, dtype=np.uint8)
         task = DecodeTask(file.name, file)
@@ -114,18 +114,20 @@ class TrainedRun:
         Raises:
             DataError: The features were made elsewhere, or the encoder here is another.
         """
-        recipe = self.manifest["recipe"]
-        if self.manifest["imported"] or recipe["decoder"] not in (*DECODERS, JPG_DECODER):
-            kind = "imported" if self.manifest["imported"] else "simulated"
+        recipe, provenance = self.manifest.recipe, self.manifest.provenance
+        decoded = provenance.get("decoder") in (*DECODERS, JPG_DECODER)
+        if self.manifest.imported or not decoded:
+            kind = "imported" if self.manifest.imported else "simulated"
             raise DataError(
-                f"{self.folder.name} was trained on {kind} features ({recipe['encoder']}), which "
+                f"{self.folder.name} was trained on {kind} features ({recipe.encoder}), which "
                 "no encoder here makes of a video; it can be inspected, but not predict from files"
             )
-        weights = self.weights or self.manifest["weights"]
-        precision = recipe["precision"].partition(",")[0]
-        batch = self.manifest["provenance"].get("batch")
+        weights = self.weights or self.manifest.weights
+        precision = provenance["precision"].partition(",")[0]
         try:
-            encoder = load_encoder(recipe["encoder"], weights, self.device, precision, batch)
+            encoder = load_encoder(
+                recipe.encoder, weights, self.device, precision, provenance["batch"]
+            )
         except SettingError as error:
             raise DataError(
                 f"{error}; where the weights were a file, name it with --weights"
@@ -136,25 +138,25 @@ class TrainedRun:
             "width": encoder.width,
         }
         for name, value in found.items():
-            if value != recipe[name]:
+            if value != (expected := getattr(recipe, name)):
                 raise DataError(
                     f"The encoder here is not the one that {self.folder.name} was trained on: its "
-                    f"{name} is {value}, expected {recipe[name]}; name the right one with --weights"
+                    f"{name} is {value}, expected {expected}; name the right one with --weights"
                 )
         return encoder
 
     @property
     def differences(self) -> tuple[str, ...]:
         """What is not quite as in the training and moves features in their last digits."""
-        recipe = self.manifest["recipe"]
+        before = self.manifest.provenance
         here = {
             "precision": self.encoder.precision,
-            "decoder_version": decoder_version(recipe["decoder"]),
+            "decoder_version": decoder_version(before["decoder"]),
         }
         return tuple(
-            f"{name.replace('_', ' ')} is {value}; the training's features had {recipe[name]}"
+            f"{name.replace('_', ' ')} is {value}; the training's features had {before[name]}"
             for name, value in here.items()
-            if value != recipe[name]
+            if value != before[name]
         )
 
 
@@ -180,9 +182,9 @@ def load_run(
     record = load_result(folder)
     model, method = load_model(folder, torch.device(device))
     manifest = load_manifest(folder)
-    recipe = manifest["recipe"]
+    recipe = manifest.recipe
     expected = (model.features, model.task.frames, model.task.width)
-    found = (manifest["fingerprint"], recipe["frames"], recipe["width"])
+    found = (manifest.fingerprint, recipe.frames, recipe.width)
     if expected != found:
         raise DataError(
             f"{folder / MANIFEST} is of features {found[0][:8]} ({found[1]} frames by {found[2]}); "

@@ -85,9 +85,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Section:
-    """Rows that may be ranked against each other: one protocol, one feature fingerprint.
+    """Rows that may be ranked against each other: one protocol, one feature id.
 
-    `features` and `protocol` are None for submissions, whose features nobody here knows.
+    Where the rows' features differ in provenance, each row names what it has. `features` and
+    `protocol` are None for submissions, whose features nobody here knows.
     """
 
     features: Features | None
@@ -217,9 +218,10 @@ def _row_key(record: Record) -> str:
     """Everything that runs of one row have in common, as one string."""
     if not isinstance(record, Result):
         return json.dumps([kind_of(record), record.method])
+    features = [record.features.fingerprint, dict(record.features.provenance)]
     missing = {split: sorted(ids) for split, ids in record.missing.items()}
     parts = (record.method, record.aggregator, record.network, record.preset, record.protocol)
-    rest = (record.features.fingerprint, missing, record.settings, record.code)
+    rest = (features, missing, record.settings, record.code)
     return json.dumps([parts, rest], sort_keys=True)
 
 
@@ -264,9 +266,18 @@ def _marks(records: Sequence[Record]) -> tuple[str, ...]:
 
 
 def _name_variants(rows: Sequence[Row]) -> list[Row]:
-    """Name also what else tells rows of a method apart: no two look the same."""
+    """Name also what else tells rows of a method apart: no two look the same.
+
+    Where features of one id were made under several conditions, every row on them names its own.
+    """
     named = []
     for row in rows:
+        same = [_conditions(r) for r in rows if r.features_fingerprint == row.features_fingerprint]
+        conditions = {
+            key: value
+            for key, value in _conditions(row).items()
+            if any(other.get(key) != value for other in same)
+        }
         alike = [other for other in rows if _kind(other) == _kind(row)]
         own, others = _telling(row), [_telling(other) for other in alike]
         keys = sorted({key for other in others for key in other})
@@ -275,8 +286,14 @@ def _name_variants(rows: Sequence[Row]) -> list[Row]:
             for key in keys
             if len({json.dumps(other.get(key), sort_keys=True) for other in others}) > 1
         }
-        named.append(replace(row, variant={**row.variant, **more}))
+        named.append(replace(row, variant={**row.variant, **more, **conditions}))
     return named
+
+
+def _conditions(row: Row) -> dict[str, str]:
+    """How a row's features were made, beside what their id says; for its name, without commas."""
+    provenance = row.run.features.provenance if row.run else {}
+    return {f"features.{key}": str(value).replace(",", "") for key, value in provenance.items()}
 
 
 def _telling(row: Row) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,16 +24,18 @@ CURVE = "curve.jsonl"
 
 @dataclass(frozen=True, slots=True)
 class Features:
-    """What a run was trained on: a feature store's provenance, as far as a row shows it.
+    """What a run was trained on, as far as a row of the board shows it.
 
     Attributes:
         name: Folder name of the store.
-        fingerprint: The store's, hexadecimal.
+        fingerprint: The feature id, hexadecimal: the same recipe has the same in every lab.
         encoder: For example "resnet101".
         weights: For example "IMAGENET1K_V1".
         frames: T, frames per video.
         untrained: The encoder's weights were random.
         imported: The features were made elsewhere.
+        provenance: What the id does not hold and may move the last digits: decoder, precision,
+            versions, processor.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Features:
     frames: int
     untrained: bool
     imported: bool
+    provenance: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

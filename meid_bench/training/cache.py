@@ -9,6 +9,7 @@ import psutil
 import torch
 
 from meid_bench import distributed as ranks
+from meid_bench.disk import readable
 from meid_bench.errors import SettingError
 from meid_bench.methods.method import Batch, Method
 from meid_bench.methods.settings import RunnerConfig
@@ -57,17 +58,17 @@ def choose_cache(
         named: Literal["device", "host", "stream"] = mode
         if mode == "device" and device.type == "cpu":
             named = "host"
-        return Cache(named, f"{gigabytes(needed)} of features, --cache {mode}")
+        return Cache(named, f"{readable(needed)} of features, --cache {mode}")
     if device.type == "cuda" and full is None:
         free = torch.cuda.mem_get_info(device)[0]
         if needed <= DEVICE_SHARE * free:
-            reason = f"{gigabytes(needed)} of features fit into {device}'s free {gigabytes(free)}"
+            reason = f"{readable(needed)} of features fit into {device}'s free {readable(free)}"
             return Cache("device", reason)
     free = free_host_memory() // processes
     if needed <= HOST_SHARE * free and full != "host":
-        reason = f"{gigabytes(needed)} of features fit into {gigabytes(free)} of free main memory"
+        reason = f"{readable(needed)} of features fit into {readable(free)} of free main memory"
         return Cache("host", reason)
-    short = f"{gigabytes(needed)} of features are too much for {gigabytes(free)} of free memory"
+    short = f"{readable(needed)} of features are too much for {readable(free)} of free memory"
     return Cache("stream", short)
 
 
@@ -82,11 +83,6 @@ def free_host_memory() -> int:
         return min(free, max(0, limit - used))
     except (OSError, ValueError, StopIteration):
         return free
-
-
-def gigabytes(size: int) -> str:
-    """A number of bytes in words, for example "3.0 GB"."""
-    return f"{size / 1e9:.1f} GB"
 
 
 def with_room(

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from meid_bench.benchmark.benchmark import Benchmark
 from meid_bench.errors import DataError, SettingError
-from meid_bench.features.store import FeatureSource
+from meid_bench.features.store import FeatureStore
 from meid_bench.methods.frame_draws import with_replacement
 from meid_bench.methods.method import Batch
 from meid_bench.methods.samplers import batches
@@ -29,7 +29,7 @@ class Streamed:
         ids: Video ids, N of them; row i is video i's.
     """
 
-    store: FeatureSource
+    store: FeatureStore
     ids: tuple[str, ...]
 
     @property
@@ -103,7 +103,7 @@ class Examples:
 
 def load_examples(
     benchmark: Benchmark,
-    store: FeatureSource,
+    store: FeatureStore,
     split: str,
     device: torch.device,
     cache: str = "host",
@@ -146,12 +146,12 @@ def _resident(source: Streamed, place: torch.device) -> Tensor:
     return features
 
 
-def feature_bytes(benchmark: Benchmark, store: FeatureSource) -> int:
+def feature_bytes(benchmark: Benchmark, store: FeatureStore) -> int:
     """Bytes of all the benchmark's features, as float16."""
     return len(benchmark.all_ids()) * store.frames * store.width * 2
 
 
-def missing_ids(benchmark: Benchmark, store: FeatureSource) -> dict[str, tuple[str, ...]]:
+def missing_ids(benchmark: Benchmark, store: FeatureStore) -> dict[str, tuple[str, ...]]:
     """Split name -> listed ids without features; splits without any are left out."""
     have = frozenset(store.ids)
     missing = {

@@ -8,6 +8,7 @@ from typing import Literal
 
 import torch
 
+from meid_bench.device import has_bfloat16
 from meid_bench.methods.method import require
 from meid_bench.training.cache import CacheMode
 
@@ -58,14 +59,7 @@ def resolve_precision(precision: Precision, device: torch.device) -> Literal["fl
     """
     if precision != "auto":
         return precision
-    if device.type == "cuda":
-        has = torch.cuda.is_bf16_supported(including_emulation=False)
-    elif device.type == "cpu":
-        names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-        has = any(getattr(torch.cpu, name, lambda: False)() for name in names)
-    else:
-        has = False
-    return "bfloat16" if has else "float32"
+    return "bfloat16" if has_bfloat16(device) else "float32"
 
 
 @contextmanager

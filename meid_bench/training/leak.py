@@ -85,7 +85,7 @@ def leaks(reproduced: Sequence[Reproduced]) -> list[Leak]:
             for each, side in zip(resampled, sides, strict=True)
         )
         measures = resampled[0].measures
-        recipes = [side.part.store.manifest["recipe"] for side in sides]
+        recipes = [side.part.store.manifest.recipe for side in sides]
         leak = Leak(
             aggregator=official.part.block.aggregator,
             benchmarks=(official.part.benchmark, disjoint.part.benchmark),

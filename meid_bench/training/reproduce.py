@@ -299,7 +299,7 @@ def comparable(part: TablePart, label: str, row: Row) -> PublishedRow | None:
     A benchmark that declares published numbers has their very lists. None for runs that are not as
     published (`counterpart.unchanged`), and for features that are not of the paper's encoder.
     """
-    encoder = part.store.manifest["recipe"]["encoder"]
+    encoder = part.store.manifest.recipe.encoder
     (variant,) = (variant for variant in part.block.variants if variant.label == label)
     if encoder != part.block.encoder or not (row.run and unchanged(row.run, variant.settings)):
         return None

@@ -164,7 +164,7 @@ def plan(request: Request, root: Path) -> Plan:
     recorded = settings.recorded(task)
     network = () if request.network == "own" else (find_network(request.network),)
     code = code_of(kind, *network)  # type: ignore[arg-type]  # a class is hashable
-    name = _run_name(request, preset, model, benchmark, code)
+    name = _run_name(request, preset, model, benchmark, code, store.manifest.conditions)
     return Plan(
         request=request,
         benchmark=benchmark,
@@ -224,11 +224,17 @@ def _with_frames(settings: Settings, benchmark: Benchmark, method: str, task: Ta
 
 
 def _run_name(
-    request: Request, preset: str | None, model: Model, benchmark: Benchmark, code: str
+    request: Request,
+    preset: str | None,
+    model: Model,
+    benchmark: Benchmark,
+    code: str,
+    conditions: Mapping[str, Any],
 ) -> str:
     everything = encode(model) | {"settings": model.settings.recorded(model.task), "code": code}
     everything |= {"benchmark": benchmark.fingerprint}
     everything |= {"protocol": request.protocol, "quick": request.quick}
+    everything |= {"conditions of the features": conditions}
     digest = hashlib.sha256(json.dumps(everything, sort_keys=True).encode()).hexdigest()[:8]
     parts = [model.method, model.aggregator, "" if model.network == "own" else model.network]
     parts += [preset or "", "" if request.protocol == "paper" else request.protocol]

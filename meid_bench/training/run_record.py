@@ -86,11 +86,12 @@ def feature_record(store: FeatureStore) -> Features:
     return Features(
         name=store.folder.name,
         fingerprint=store.fingerprint,
-        encoder=store.manifest["recipe"]["encoder"],
-        weights=store.manifest["weights"],
+        encoder=store.manifest.recipe.encoder,
+        weights=store.manifest.weights,
         frames=store.frames,
         untrained=store.untrained,
         imported=store.imported,
+        provenance=store.manifest.conditions,
     )
 
 

@@ -22,7 +22,7 @@ from tests.toy import toy_benchmark, write_toy
 @pytest.fixture
 def shard(tmp_path: Path) -> Path:
     path = tmp_path / "part-00000.h5"
-    write_shard(path, 2, [video("a"), video("b")])
+    write_shard(path, [video("a"), video("b")])
     return path
 
 

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from meid_bench.features.decode_pool import DecodePool, Outcome
-from meid_bench.features.decode_worker import DecodeSettings, DecodeTask
+from meid_bench.features.decode_pool import DecodePool, DecodeResult, DecodeSettings, DecodeTask
 from meid_bench.features.frames import DecodedFrames
 from meid_bench.features.transform import Transform
 
@@ -40,7 +39,7 @@ def odd_decoder(
     return DecodedFrames(np.arange(wanted), np.arange(wanted) * 1.0, wanted, int(sequential))
 
 
-def outcomes(pool: DecodePool, names: list[str]) -> dict[str, Outcome]:
+def results(pool: DecodePool, names: list[str]) -> dict[str, DecodeResult]:
     waiting, done = list(names), {}
     until = time.monotonic() + SECONDS
     while waiting or pool.busy:
@@ -48,13 +47,13 @@ def outcomes(pool: DecodePool, names: list[str]) -> dict[str, Outcome]:
         while waiting and pool.hungry:
             name = waiting.pop(0)
             pool.submit(DecodeTask(name, Path(name)))
-        for outcome in pool.outcomes(0.1):
-            if isinstance(outcome.decoded, DecodedFrames):
-                shade = int(outcome.task.id.rpartition("-")[2])
-                assert outcome.pictures[:, 0, 0, 0].tolist() == [shade, shade + 1]
-            assert outcome.task.id not in done
-            done[outcome.task.id] = outcome
-            pool.release(outcome)
+        for result in pool.results(0.1):
+            if isinstance(result.decoded, DecodedFrames):
+                shade = int(result.task.id.rpartition("-")[2])
+                assert result.pictures[:, 0, 0, 0].tolist() == [shade, shade + 1]
+            assert result.task.id not in done
+            done[result.task.id] = result
+            pool.release(result)
     return done
 
 
@@ -65,15 +64,15 @@ def make_pool(timeout: float = SECONDS, workers: int = 2) -> DecodePool:
 def test_every_video_gets_its_own_pictures() -> None:
     names = [f"video-{number}" for number in range(40)]
     with make_pool() as pool:
-        done = outcomes(pool, names)
+        done = results(pool, names)
     assert sorted(done) == sorted(names)
-    assert not any(outcome.task.sequential for outcome in done.values())
+    assert not any(result.task.sequential for result in done.values())
 
 
 def test_a_crash_costs_one_video() -> None:
     names = ["a-1", "crash-2", "b-3", "crash-once-4", "raise-5", "exit-6", "c-7"]
     with make_pool() as pool:
-        done = outcomes(pool, names)
+        done = results(pool, names)
     assert done["crash-2"].decoded == done["exit-6"].decoded == "its decoder crashed, twice"
     assert done["raise-5"].decoded == "RuntimeError: as asked"
     assert done["crash-once-4"].task.sequential
@@ -83,7 +82,7 @@ def test_a_crash_costs_one_video() -> None:
 
 def test_a_video_that_takes_too_long_is_given_up() -> None:
     with make_pool(timeout=1.0) as pool:
-        done = outcomes(pool, ["spin-1", "a-2", "spin-once-3", "slow-4"])
+        done = results(pool, ["spin-1", "a-2", "spin-once-3", "slow-4"])
     assert done["spin-1"].decoded == "decoding took longer than 1 seconds, twice"
     assert done["spin-once-3"].task.sequential
     assert isinstance(done["slow-4"].decoded, DecodedFrames)
@@ -103,9 +102,9 @@ def test_killed_workers_are_replaced() -> None:
             if kills < 4 and len(done) >= kills and first:
                 os.kill(first[0].process.pid, signal.SIGKILL)
                 kills += 1
-            for outcome in pool.outcomes(0.1):
-                done[outcome.task.id] = outcome.decoded
-                pool.release(outcome)
+            for result in pool.results(0.1):
+                done[result.task.id] = result.decoded
+                pool.release(result)
         processes = pool.processes
     assert kills >= 3
     assert len(done) == 8
@@ -118,13 +117,13 @@ def test_killed_workers_are_replaced() -> None:
 def test_an_answer_that_waited_is_not_late() -> None:
     with make_pool(timeout=1.0, workers=2) as pool:
         while not pool.hungry:
-            list(pool.outcomes(0.1))
+            list(pool.results(0.1))
         pool.submit(DecodeTask("a-1", Path("a-1")))
         pool.submit(DecodeTask("b-2", Path("b-2")))
         done: list[Any] = []
         while pool.busy:
-            for outcome in pool.outcomes(0.1):
-                done.append(outcome.decoded)
-                pool.release(outcome)
+            for result in pool.results(0.1):
+                done.append(result.decoded)
+                pool.release(result)
                 time.sleep(1.2)  # The encoder was busy for longer than a video may take.
     assert all(isinstance(decoded, DecodedFrames) for decoded in done)

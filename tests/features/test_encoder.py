@@ -18,8 +18,8 @@ from torchvision import models
 
 from meid_bench.errors import DataError, SettingError
 from meid_bench.features.encoder import load_encoder
+from meid_bench.features.networks import SEGMENT, temporal_shift, tsm_resnet50
 from meid_bench.features.transform import Transform
-from meid_bench.features.tsm import SEGMENT, temporal_shift, tsm_resnet50
 from tests.made_videos import picture
 
 SIZE = (320, 240)

@@ -1,6 +1,5 @@
 """Extraction end to end: a complete and truthful account, whatever the videos and the disk do."""
 
-import json
 import os
 import shutil
 import signal
@@ -20,12 +19,13 @@ from filelock import FileLock
 from meid_bench.cli.main import cli
 from meid_bench.errors import DataError, MeidBenchError, SettingError
 from meid_bench.features.account import UnfinishedError
+from meid_bench.features.decode_pool import DecodePool
 from meid_bench.features.decoders import decode_video
 from meid_bench.features.encoder import Encoder, load_encoder
 from meid_bench.features.extract import extract
-from meid_bench.features.manifest import FILE
+from meid_bench.features.manifest import FILE, load_manifest
 from meid_bench.features.shard import write_error
-from meid_bench.features.store import FeatureStore
+from meid_bench.features.store import FeatureStore, find_store
 from tests.extraction import (
     CPU,
     ENCODER,
@@ -118,11 +118,61 @@ def test_a_second_run_does_only_what_is_missing(tmp_path: Path) -> None:
     assert {name: after[name] for name in before} == before
 
 
-def test_the_batch_does_not_change_within_a_store(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"batch": 2}, "was begun with batch 4, this run has 2"),
+        ({"precision": "float32", "compiled": True}, "begun with precision"),
+        ({"decoder": "decord"}, "was begun with decoder 'pyav', this run has 'decord'"),
+    ],
+)
+def test_what_the_user_chose_does_not_change_within_a_store(
+    change: dict[str, Any], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("meid_bench.features.extract.decoder_version", lambda _: "1")
+    monkeypatch.setattr("meid_bench.features.encoder.require_compiler", lambda _: None)
     benchmark = small_benchmark(tmp_path, small_videos(tmp_path, 2))
-    run_small(benchmark, tmp_path)
-    with pytest.raises(SettingError, match="begun with 4"):
-        run_small(benchmark, tmp_path, batch=2)
+    folder = run_small(benchmark, tmp_path).folder
+    before = (folder / FILE).read_text()
+    with pytest.raises(SettingError, match=f"{message}.*rename that folder to begin another"):
+        run_small(benchmark, tmp_path, **change)
+    assert (folder / FILE).read_text() == before
+    folder.rename(folder.with_name("another"))
+    assert find_store(tmp_path, benchmark).name == "another"
+
+
+def test_another_version_of_a_decoder_goes_on_and_is_recorded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = small_videos(tmp_path, 2)
+    benchmark = small_benchmark(tmp_path, [*ids, "later"])
+
+    def version(number: str) -> str:
+        monkeypatch.setattr("meid_bench.features.extract.decoder_version", lambda _: number)
+        return str(
+            load_manifest(run_small(benchmark, tmp_path).folder).provenance["decoder_version"]
+        )
+
+    assert version("1") == "1"
+    assert version("2") == "1 + 2"
+    assert version("1") == "1 + 2"
+    shutil.copy(tmp_path / "videos" / f"{ids[0]}.mp4", tmp_path / "videos" / "later.mp4")
+    assert version("2") == "1 + 2"
+    assert version("3") == "1 + 2"  # nothing was left to do
+
+
+def test_another_folder_is_the_same_recipe_where_the_user_says_which_videos(tmp_path: Path) -> None:
+    benchmark = small_benchmark(tmp_path, small_videos(tmp_path, 2))
+    for name in ("here", "there"):
+        shutil.copytree(tmp_path / "videos", tmp_path / f"{name}_files")
+    named = [
+        run_small(benchmark, tmp_path, video_dir=tmp_path / f"{name}_files", videos="480p").folder
+        for name in ("here", "there")
+    ]
+    assert named[0] == named[1]
+    run_small(benchmark, tmp_path, video_dir=tmp_path / "here_files")
+    with pytest.raises(SettingError, match="begun with videos 'here_files', this run has 'there"):
+        run_small(benchmark, tmp_path, video_dir=tmp_path / "there_files")
 
 
 def test_other_labels_of_the_same_videos_keep_the_features(tmp_path: Path) -> None:
@@ -146,14 +196,13 @@ def test_nothing_is_mixed_in_one_store(tmp_path: Path) -> None:
         run_small(benchmark, tmp_path, **changes).folder
         for changes in (
             {},
-            {"precision": "float32"},
             {"weights": "random:1"},
             {"frames": 2},
             {"encoder": "shufflenet_v2_x1_0", "weights": "random:1"},
             {"video_dir": tmp_path / "videos" / ".." / "videos" / "."},
         )
     }
-    assert len(folders) == 6
+    assert len(folders) == 5
 
 
 def test_vanished_videos_are_nobodys_failure(
@@ -161,17 +210,15 @@ def test_vanished_videos_are_nobodys_failure(
 ) -> None:
     ids = small_videos(tmp_path, 8)
     benchmark = small_benchmark(tmp_path, ids)
-    from meid_bench.features import pipeline
-
-    take, seen = pipeline._take, []
+    release, seen = DecodePool.release, []
 
     def vanish(*arguments: Any) -> None:
         seen.append(arguments)
         if len(seen) == 4:
             (tmp_path / "videos").rename(tmp_path / "unmounted")
-        take(*arguments)
+        release(*arguments)
 
-    monkeypatch.setattr(pipeline, "_take", vanish)
+    monkeypatch.setattr(DecodePool, "release", vanish)
     with pytest.raises(UnfinishedError, match="has gone or is empty now") as stopped:
         run_small(benchmark, tmp_path)
     account = stopped.value.account
@@ -329,14 +376,17 @@ def test_decoders_make_the_same_features(tmp_path: Path) -> None:
     ids = small_videos(tmp_path, 2)
     benchmark = small_benchmark(tmp_path, ids)
     ours = run_small(benchmark, tmp_path)
+    before = contents(ours.folder)
+    shutil.rmtree(ours.folder)
     for decoder in ("decord", "torchcodec"):
         try:
             theirs = run_small(benchmark, tmp_path, decoder=decoder)
         except DataError as error:
             assert "cannot be loaded on this machine" in str(error)
             continue
-        assert theirs.folder != ours.folder
-        assert contents(theirs.folder) == contents(ours.folder)
+        assert theirs.folder == ours.folder
+        assert contents(theirs.folder) == before
+        shutil.rmtree(theirs.folder)
 
 
 def test_a_model_that_looks_at_neighbours_is_shown_whole_segments(tmp_path: Path) -> None:
@@ -377,11 +427,13 @@ def test_real_files_among_broken_ones(tmp_path: Path) -> None:
 def test_a_manifest_tells_how_the_features_were_made(tmp_path: Path) -> None:
     benchmark = small_benchmark(tmp_path, small_videos(tmp_path, 1))
     folder = run_small(benchmark, tmp_path, weights="random:0").folder
-    manifest = json.loads((folder / FILE).read_text())
-    assert manifest["untrained"] is True
-    assert manifest["recipe"]["source"] == "made"
-    assert manifest["recipe"]["frames"] == FRAMES
-    assert folder.name == f"{ENCODER}-random0-{FRAMES}-{manifest['fingerprint'][:8]}"
+    manifest = load_manifest(folder)
+    assert manifest.untrained
+    assert (manifest.recipe.source, manifest.recipe.frames) == ("made", FRAMES)
+    assert folder.name == f"{ENCODER}-random0-{FRAMES}-{manifest.fingerprint[:8]}"
+    conditions = {"decoder", "decoder_version", "precision", "batch", "processor", "torch"}
+    assert set(manifest.provenance) == conditions | {"torchvision", "videos", "tool", "date"}
+    assert set(manifest.conditions) == conditions | {"torchvision"}
     assert not list(folder.glob(".*.tmp"))
 
 

@@ -28,7 +28,7 @@ TIMES = int(os.environ.get("MEID_BENCH_KILLS", "1"))
 MOMENTS = {
     "decoding": (1, 6, 7),
     "encoding": (1, 5, 5),
-    "writing": (1, 2, 5),
+    "writing": (1, 2, 3),
     "before the rename": (1, 2, 1),
     "after the rename": (1, 1, 1),
     "before the manifest": (1, 1),
@@ -52,7 +52,7 @@ def quick_starts() -> None:
     """A fork server that has imported all that a run needs: each one starts in a moment."""
     forkserver._forkserver._stop()  # type: ignore[attr-defined]
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.killing", "meid_bench.features.decode_worker"])
+    context.set_forkserver_preload(["tests.killing", "meid_bench.features.decode_pool"])
     process = context.Process(target=int)
     process.start()
     process.join()
@@ -64,7 +64,7 @@ def undisturbed(quick_starts: None, tmp_path_factory: pytest.TempPathFactory) ->
     ids = small_videos(root, VIDEOS)
     (root / "videos" / f"{ids[4]}.mp4").write_text("broken")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("meid_bench.features.write_store.VIDEOS_PER_SHARD", 3)
+        patch.setattr("meid_bench.features.shard.VIDEOS_PER_SHARD", 3)
         account = run_small(small_benchmark(root, ids), root)
     return Undisturbed(root, contents(account.folder), list(account.failed))
 

@@ -227,9 +227,10 @@ def test_features_are_those_of_the_frames(tmp_path: Path) -> None:
     account = run_small(benchmark, tmp_path, video_dir=tmp_path / RGB)
     assert (account.stored, account.failed, account.damaged) == (5, {}, {})
     assert verify_store(benchmark, account.folder) == []
-    recipe = load_manifest(account.folder)["recipe"]
-    assert (recipe["source"], recipe["decoder"]) == ("Made_rgb, rgb frames", "pillow")
-    assert recipe["decoder_version"].startswith("pillow ")
+    manifest = load_manifest(account.folder)
+    assert manifest.recipe.source == "rgb frames"
+    assert (manifest.provenance["decoder"], manifest.provenance["videos"]) == ("pillow", RGB)
+    assert manifest.provenance["decoder_version"].startswith("pillow ")
     store = FeatureStore(account.folder)
     encoder = load_encoder(ENCODER, small_weights(tmp_path), batch=4)
     for number, name in enumerate(ids):
@@ -312,4 +313,4 @@ def test_what_build_found_in_place_is_extracted(tmp_path: Path) -> None:
     (tmp_path / RGB).rename(tmp_path / "videos")  # Where the small benchmark has its videos.
     account = run_small(benchmark, tmp_path)
     assert account.stored == 2
-    assert load_manifest(account.folder)["recipe"]["source"] == "videos, rgb frames"
+    assert load_manifest(account.folder).recipe.source == "rgb frames"

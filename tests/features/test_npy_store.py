@@ -12,11 +12,18 @@ import pytest
 from click.testing import CliRunner
 
 from meid_bench.benchmark.benchmark import Benchmark, load_benchmark
-from meid_bench.benchmark.build import BuildResult, build
+from meid_bench.benchmark.build import build
 from meid_bench.cli.main import cli
 from meid_bench.errors import DataError
-from meid_bench.features.failures import load_failures
-from meid_bench.features.npy_store import NpyStore, npy_folders, open_store, register_npy
+from meid_bench.features.manifest import load_failures
+from meid_bench.features.npy_store import (
+    NpyStore,
+    Registered,
+    npy_folders,
+    open_store,
+    register_all,
+    register_npy,
+)
 from tests.made_release import spec_data, write_zip
 
 T, D = 6, 5
@@ -60,31 +67,33 @@ def features(name: str) -> Any:
     return np.random.default_rng(seed).random((T, D), dtype=np.float32)
 
 
-def built(release: Path) -> BuildResult:
-    return build(release / "spec", release / "root", release / "source")
+def built(release: Path) -> list[Registered]:
+    result = build(release / "spec", release / "root", release / "source")
+    assert result.features == release / "source"
+    return register_all(result.benchmark, result.features, release / "root")
 
 
 def test_features_are_read_where_they_are(release: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in (release / "source").rglob("*")}
-    result = built(release)
-    names = [registered.store.name for registered in result.features]
+    found = built(release)
+    names = [registered.store.name for registered in found]
     assert [name.rsplit("-", 1)[0] for name in names] == [
         "resnet101-imported-6",
         "tsm_resnet50-imported-6",
     ]
-    store = open_store(result.features[0].store)
+    store = open_store(found[0].store)
     assert isinstance(store, NpyStore)
     assert (store.ids, store.frames, store.width) == (tuple(sorted(IDS)), T, D)
     assert store.imported
     assert not store.untrained
-    assert store.benchmark_fingerprint == result.benchmark.fingerprint
+    assert store.benchmark_fingerprint == load_benchmark("minilt", release / "root").fingerprint
     for name, read in zip(["c2", "a1"], store.read(["c2", "a1"]), strict=True):
         assert np.array_equal(read, features("ResNet-101" + name).astype(np.float16))
     assert {path: path.stat().st_mtime_ns for path in (release / "source").rglob("*")} == before
     copied = sum(path.stat().st_size for path in (release / "root" / "features").rglob("*"))
     assert copied < 40_000
-    assert result.features[0].store != result.features[1].store
-    assert store.fingerprint != open_store(result.features[1].store).fingerprint
+    assert found[0].store != found[1].store
+    assert store.fingerprint != open_store(found[1].store).fingerprint
 
 
 def pickled() -> bytes:
@@ -138,8 +147,8 @@ def test_what_is_not_usable_is_reported_like_a_broken_video(
     path.unlink()
     if body is not None:
         path.write_bytes(body)
-    result = built(release)
-    registered = result.features[0]
+    found = built(release)
+    registered = found[0]
     assert registered.stored == len(IDS) - 1
     failure = load_failures(registered.store)["b2"]
     with pytest.raises(DataError, match=fault):
@@ -150,7 +159,7 @@ def test_what_is_not_usable_is_reported_like_a_broken_video(
     assert not (release / "unpickled").exists()
     # Put right and built again, it is there.
     np.save(path, features("b2"))
-    again = built(release).features[0]
+    again = built(release)[0]
     assert again.failed == ()
     assert load_failures(again.store) == {}
     assert len(list((release / "root" / "features" / "minilt").iterdir())) == 2
@@ -163,14 +172,14 @@ def test_what_shows_only_when_read_is_a_sentence_and_can_be_put_away(
     array = features("a3")
     array[-1, -1] = value
     np.save(release / "source" / "features" / "ResNet-101" / "a3.npy", array)
-    store = built(release).features[0].store
+    store = built(release)[0].store
     with pytest.raises(DataError, match=r"a3\.npy: holds NaN, or .*verify --repair"):
         open_store(store).read(["a1", "a3"])
     verify = ["verify", "--dataset", "minilt", "--features", store.name]
     verify += ["--root", str(release / "root")]
-    found = CliRunner().invoke(cli, verify)
-    assert found.exit_code == 1
-    assert "a3.npy, video 'a3': holds NaN" in found.output
+    said = CliRunner().invoke(cli, verify)
+    assert said.exit_code == 1
+    assert "a3.npy, video 'a3': holds NaN" in said.output
     CliRunner().invoke(cli, [*verify, "--repair"])
     assert "a3" not in open_store(store).ids
     assert "holds NaN" in load_failures(store)["a3"].error
@@ -186,7 +195,7 @@ def test_a_method_runs_on_features_in_place(release: Path) -> None:
 
 
 def test_a_folder_that_went_away_is_a_sentence(release: Path) -> None:
-    store = built(release).features[0].store
+    store = built(release)[0].store
     (release / "source" / "features").rename(release / "elsewhere")
     with pytest.raises(DataError, match="which is not there; bring the folder back, or build"):
         open_store(store)

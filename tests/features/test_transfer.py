@@ -12,8 +12,7 @@ from click.testing import CliRunner
 
 from meid_bench.cli.main import cli
 from meid_bench.errors import DataError
-from meid_bench.features.failures import load_failures
-from meid_bench.features.manifest import load_manifest
+from meid_bench.features.manifest import load_failures, load_manifest
 from meid_bench.features.store import FeatureStore, find_store
 from meid_bench.features.transfer import Origin, export_features, import_features
 from meid_bench.files import features_dir
@@ -65,7 +64,7 @@ def test_out_and_in_again_is_bit_exact(toy):
     assert after.imported and not after.untrained
     assert after.ids == before.ids
     assert after.read(after.ids).tobytes() == before.read(before.ids).tobytes()
-    assert after.manifest["recipe"] == before.manifest["recipe"]
+    assert after.manifest.recipe == before.manifest.recipe
     assert np.isnan(after.times(after.ids[0])).all()
 
 
@@ -98,15 +97,15 @@ def test_what_is_not_told_is_unknown_and_what_is_told_is_kept(toy):
     root, benchmark, _, out = toy
     (out / "manifest.json").unlink()
     manifest = load_manifest(import_features(benchmark, out, root))
-    assert {manifest["recipe"][key] for key in ("encoder", "transform", "decoder", "source")} == {
+    assert {manifest.recipe.encoder, manifest.recipe.transform, manifest.recipe.source} == {
         "unknown"
     }
-    assert manifest["weights"] == "unknown" and not manifest["untrained"]
+    assert manifest.weights == "unknown" and not manifest.untrained
     told = load_manifest(
         import_features(benchmark, out, root, Origin("clip", weights="random:3", source="480p"))
     )
-    assert (told["recipe"]["encoder"], told["recipe"]["source"]) == ("clip", "480p")
-    assert told["untrained"]
+    assert (told.recipe.encoder, told.recipe.source) == ("clip", "480p")
+    assert told.untrained
 
 
 def test_wider_numbers_are_rounded_and_counted(toy):
@@ -115,7 +114,7 @@ def test_wider_numbers_are_rounded_and_counted(toy):
     np.save(out / "test000.npy", exact)  # nothing to round
     np.save(out / "test001.npy", np.full((FRAMES, WIDTH), 1 / 3, np.float64))
     store = FeatureStore(import_features(benchmark, out, root))
-    assert store.manifest["provenance"]["rounded_to_float16"] == 1
+    assert store.manifest.provenance["rounded_to_float16"] == 1
     assert np.array_equal(store.read(["test000"])[0], exact)
     assert (store.read(["test001"]) == np.float16(1 / 3)).all()
 
@@ -176,7 +175,7 @@ def test_an_interrupted_import_leaves_no_store_and_a_second_one_is_whole(toy, mo
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("meid_bench.features.write_store.save_manifest", interrupted)
+        patch.setattr("meid_bench.features.store.save_manifest", interrupted)
         with pytest.raises(KeyboardInterrupt):
             import_features(benchmark, out, root)
     assert find_store(root, benchmark) == before.folder

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from meid_bench.benchmark.benchmark import Benchmark
 from meid_bench.cli.main import cli
 from meid_bench.features.account import take_account
-from meid_bench.features.checksum import seal
+from meid_bench.features.checksum import sealed
 from meid_bench.features.verify import repair_store, verify_store
 from tests.extraction import NAME, contents, run_small, small_benchmark, small_videos
 
@@ -33,7 +33,7 @@ def written_by_others(path: Path) -> Iterator[h5py.File]:
     """Another program's shard: its checksum is right, what it holds is not."""
     with h5py.File(path, "r+") as file:
         yield file
-    seal(path)
+    path.write_bytes(sealed(path.read_bytes()))
 
 
 def change(path: Path, dataset: str, row: Any, value: Any) -> None:
@@ -67,12 +67,20 @@ def narrow(path: Path) -> None:
         file["features"] = features
 
 
+def chunk(path: Path) -> None:
+    with written_by_others(path) as file:
+        features = file["features"][()]
+        del file["features"]
+        file.create_dataset("features", data=features, chunks=(1, *features.shape[1:]))
+
+
 HARM = {
     "cut": (cut, "does not end with its checksum", 3),
     "text": (text, "does not end with its checksum", 3),
     "flipped": (flip, "its checksum is wrong", 3),
     "a column gone": (drop, "cannot be read", 3),
     "narrow": (narrow, "features are (3, 4, 5)", 3),
+    "chunked": (chunk, "do not lie in one piece", 3),
     "NaN": (lambda path: change(path, "features", (1, 2, 3), np.nan), "not finite", 1),
     "indices": (lambda path: change(path, "frame_index", 2, [0, 0, 0, 99]), "frame indices", 1),
     "stranger": (lambda path: change(path, "video_id", 0, "a stranger"), "does not belong", 1),

@@ -16,7 +16,7 @@ from pathlib import Path
 with Path(sys.argv[1], "started").open("a") as file:
     file.write("once\\n")
 
-from meid_bench.features.decode_worker import DecodeSettings, DecodeTask
+from meid_bench.features.decode_pool import DecodeSettings, DecodeTask
 from meid_bench.features.decode_pool import DecodePool, prepare_workers
 from meid_bench.features.transform import Transform
 
@@ -24,8 +24,8 @@ prepare_workers()
 with DecodePool(DecodeSettings(2, Transform(resize=8, crop=8)), 1, 1) as pool:
     pool.submit(DecodeTask("v", Path(sys.argv[1], "v.mp4")))
     while pool.busy:
-        for outcome in pool.outcomes(1.0):
-            print(outcome.decoded.num_frames)
+        for result in pool.results(1.0):
+            print(result.decoded.num_frames)
 """
 
 

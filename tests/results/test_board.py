@@ -150,6 +150,28 @@ def test_features_and_protocols_are_never_ranked_together():
     assert marked.marks == ("untrained encoder", "imported features")
 
 
+def made_under(precision: str, **other: str) -> Features:
+    conditions = {"decoder": "pyav", "precision": precision, **other}
+    return Features("store", "f" * 64, "resnet101", "V1", 8, False, False, conditions)
+
+
+def test_features_of_one_id_share_a_section_and_rows_say_where_their_provenance_differs():
+    ours, theirs = made_under("float32"), made_under("bfloat16, compiled")
+    board = board_of(
+        record(features=ours), record(features=ours, seed=1), record(features=theirs),
+        record("ldam", features=ours),
+    )  # fmt: skip
+    (section,) = board.sections
+    assert sorted((row.name, row.seeds) for row in section.rows) == [
+        ("ldam/features.precision=float32", (0,)),
+        ("plain/features.precision=bfloat16 compiled", (0,)),
+        ("plain/features.precision=float32", (0, 1)),
+    ]
+    assert board.left_out == ()
+    alike = board_of(record(features=ours), record("ldam", features=ours))
+    assert sorted(row.name for row in alike.rows) == ["ldam", "plain"]
+
+
 def test_foreign_and_broken_records_are_named_and_left_out():
     foreign = record("foreign", benchmark_fingerprint="0" * 64)
     board = board_of(record(), foreign, problems=["x/result.json cannot be read"])

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 import meid_bench.training.cache
+from meid_bench.disk import readable
 from meid_bench.errors import SettingError
 from meid_bench.features.store import FeatureStore, find_store
 from meid_bench.methods.samplers import batches
@@ -55,7 +56,7 @@ def test_auto_takes_the_first_that_fits(
 ) -> None:
     cache = choose_cache("auto", needed * GB, device, processes, full)
     assert cache.mode == mode
-    assert f"{needed}.0 GB of features" in cache.reason
+    assert cache.reason.startswith(f"{readable(needed * GB)} of features")
 
 
 def test_what_is_asked_for_is_taken(machine: None) -> None:

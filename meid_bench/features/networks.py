@@ -1,4 +1,4 @@
-"""Weights of an encoder: from torchvision, from a file, or random from a seed."""
+"""Networks: an encoder's model with its weights, from torchvision, from a file, or from a seed."""
 
 import hashlib
 from collections.abc import Mapping
@@ -9,13 +9,15 @@ import torch
 from filelock import FileLock
 from torch import nn
 from torchvision import models
+from torchvision.models.resnet import Bottleneck
 
-from meid_bench.errors import DataError, SettingError, unknown
-from meid_bench.features.tsm import published_names, tsm_resnet50
+from meid_bench.errors import DataError, SettingError, first_line, unknown
 
 DEFAULT = "IMAGENET1K_V1"
 RANDOM = "random:"
-TSM = "tsm_resnet50"
+# TSM-ResNet-50, whose blocks look one frame back and one ahead: among SEGMENT frames, by 1 / FOLD
+# of the channels each way.
+TSM, SEGMENT, FOLD = "tsm_resnet50", 8, 8
 
 
 def torchvision_weights(encoder: str, name: str) -> Any:
@@ -50,9 +52,9 @@ def download(entry: Any) -> dict[str, torch.Tensor]:
         with FileLock(folder / f".{name}.lock"):
             state: dict[str, torch.Tensor] = entry.get_state_dict(progress=True, check_hash=True)
     except (OSError, RuntimeError, EOFError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise DataError(
-            f"Cannot download the weights {name} from {entry.url} ({reason}); {alternatives}"
+            f"Cannot download the weights {name} from {entry.url} ({first_line(error)}); "
+            f"{alternatives}"
         ) from error
     return state
 
@@ -76,8 +78,9 @@ def load_file(path: Path) -> dict[str, torch.Tensor]:
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # Whatever a damaged file makes the two libraries raise.
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise DataError(f"{path} holds no weights that can be read ({reason})") from error
+        raise DataError(
+            f"{path} holds no weights that can be read ({first_line(error)})"
+        ) from error
     state = state.get("state_dict", state) if isinstance(state, dict) else state
     if not isinstance(state, dict) or not all(
         isinstance(value, torch.Tensor) for value in state.values()
@@ -154,3 +157,62 @@ def tensors_sha256(model: nn.Module) -> str:
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
     return digest.hexdigest()
+
+
+def temporal_shift(x: torch.Tensor, segment: int = SEGMENT, fold: int = FOLD) -> torch.Tensor:
+    """Move an eighth of the channels one frame back in time and an eighth one frame ahead.
+
+    Args:
+        x: (segments * segment, C, H, W), the frames of each segment one after the other.
+        segment: Frames that see each other.
+        fold: C // fold channels move each way; zeros come in at a segment's ends.
+
+    Returns:
+        The same shape: channels [0, C // fold) of frame t are those of t + 1, the next
+        C // fold those of t - 1, the rest stay.
+
+    Reference:
+        Lin, Gan, Han: TSM, ICCV 2019, bi-directional residual shift; mit-han-lab
+        temporal-shift-module, ops/temporal_shift.py, n_div = 8.
+    """
+    part = x.shape[1] // fold
+    frames = x.unflatten(0, (-1, segment))  # type: ignore[no-untyped-call]
+    back, ahead, rest = frames[:, :, :part], frames[:, :, part : 2 * part], frames[:, :, 2 * part :]
+    nothing = torch.zeros_like(back[:, :1])
+    # Put together rather than written in place, so that torch.fx can follow it.
+    back = torch.cat([back[:, 1:], nothing], dim=1)
+    ahead = torch.cat([nothing, ahead[:, :-1]], dim=1)
+    return torch.cat([back, ahead, rest], dim=2).flatten(0, 1)
+
+
+class Shifted(nn.Module):
+    """A convolution that first shifts its input in time."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(segments * 8, C, H, W) to what the convolution makes of the shifted frames."""
+        out: torch.Tensor = self.net(temporal_shift(x))
+        return out
+
+
+def tsm_resnet50() -> nn.Module:
+    """ResNet-50 with the shift in front of each block's first convolution."""
+    model: nn.Module = models.resnet50(weights=None, zero_init_residual=True)
+    for block in [module for module in model.modules() if isinstance(module, Bottleneck)]:
+        block.conv1 = Shifted(block.conv1)
+    return model
+
+
+def published_names(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Rename an official checkpoint's tensors to this model's; its classifier is left out.
+
+    The official files say `module.base_model.layer1.0.conv1.net.weight` (with `module.` from
+    DataParallel) and keep their classifier as `new_fc`.
+    """
+    names = {name.removeprefix("module.").removeprefix("base_model."): name for name in tensors}
+    return {
+        name: tensors[original] for name, original in names.items() if not name.startswith("new_fc")
+    }
