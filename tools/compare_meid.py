@@ -22,7 +22,7 @@ from simulate_features import Simulation, simulate
 from tabulate import tabulate
 
 from meid_bench.benchmark.benchmark import Benchmark, load_benchmark
-from meid_bench.cli.root_option import root_option
+from meid_bench.cli.options import root_option
 from meid_bench.errors import DataError
 from meid_bench.features.store import find_store
 from meid_bench.results.metrics import average_precision, group_means

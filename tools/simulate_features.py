@@ -38,7 +38,7 @@ from numpy.typing import NDArray
 
 from meid_bench.benchmark.annotation import Annotation, Interval
 from meid_bench.benchmark.benchmark import SPLITS, Benchmark, load_benchmark
-from meid_bench.cli.root_option import root_option
+from meid_bench.cli.options import root_option
 from meid_bench.errors import MeidBenchError
 from meid_bench.features.manifest import Recipe, make_manifest
 from meid_bench.features.shard import VideoFeatures

@@ -6,9 +6,7 @@ from typing import Any
 import click
 
 from meid_bench.cli.account_text import allow_missing_option, print_account, refuse_missing
-from meid_bench.cli.dataset_option import dataset_option
-from meid_bench.cli.device_options import device_options
-from meid_bench.cli.root_option import root_option
+from meid_bench.cli.options import dataset_option, device_options, root_option
 from meid_bench.errors import DataError
 
 

@@ -5,8 +5,7 @@ from pathlib import Path
 import click
 
 from meid_bench.cli.account_text import allow_missing_option, print_account, refuse_missing
-from meid_bench.cli.dataset_option import dataset_option
-from meid_bench.cli.root_option import root_option
+from meid_bench.cli.options import dataset_option, root_option
 
 
 @click.command("import-features")

@@ -5,8 +5,7 @@ from pathlib import Path
 
 import click
 
-from meid_bench.cli.device_options import device_options
-from meid_bench.cli.root_option import root_option
+from meid_bench.cli.options import device_options, root_option
 
 run_option = click.option(
     "--run", "run", required=True, metavar="RUN", help="A run's folder, or its name's beginning."

@@ -5,8 +5,7 @@ from shutil import get_terminal_size
 
 import click
 
-from meid_bench.cli.dataset_option import dataset_option
-from meid_bench.cli.root_option import root_option
+from meid_bench.cli.options import dataset_option, root_option
 
 
 @click.command()

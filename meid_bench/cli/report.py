@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from meid_bench.cli.root_option import root_option
+from meid_bench.cli.options import root_option
 
 
 @click.command()

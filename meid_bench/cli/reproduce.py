@@ -5,11 +5,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from meid_bench.cli.device_options import device_options
-from meid_bench.cli.execution_options import execution_options
-from meid_bench.cli.lists import names_in, numbers_in
-from meid_bench.cli.protocol_option import protocol_option
-from meid_bench.cli.root_option import root_option
+from meid_bench.cli.options import (
+    device_options,
+    execution_options,
+    names_in,
+    numbers_in,
+    protocol_option,
+    root_option,
+)
 
 if TYPE_CHECKING:
     import torch

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from meid_bench.cli.root_option import root_option
+from meid_bench.cli.options import root_option
 
 if TYPE_CHECKING:
     from meid_bench.benchmark.benchmark import Benchmark
