@@ -1,6 +1,9 @@
-"""Device: what `--gpu N`, `--device NAME` or neither of them means, and what it is called."""
+"""Device: what `--gpu N`, `--device NAME` or neither of them means, and what it can do."""
 
+import os
 import platform
+import shutil
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -130,3 +133,18 @@ def _cpu() -> str:
     except OSError:
         pass
     return platform.processor() or platform.machine()
+
+
+def require_compiler(device: torch.device) -> None:
+    """Refuse to compile for a CPU where there is no C++ compiler, before hours of work begin.
+
+    Raises:
+        SettingError: There is none under the name that torch.compile looks for: $CXX, or g++
+            (clang++ on macOS).
+    """
+    name = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
+    if device.type == "cpu" and shutil.which(name) is None:
+        raise SettingError(
+            f"--compile needs a C++ compiler on a CPU, and there is no {name}; install one, name "
+            "it in $CXX, or leave --compile out"
+        )

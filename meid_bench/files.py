@@ -1,10 +1,17 @@
-"""Where things are: the data root's folders and the packaged files; the only place that knows."""
+"""Files: where they lie, written whole or not at all, with room on the disk, by one process."""
 
+import errno
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from filelock import FileLock, Timeout
+from tqdm import tqdm
+
+from meid_bench.errors import DataError
 
 HOME_VARIABLE = "MEID_BENCH_HOME"
 
@@ -69,3 +76,80 @@ def write_text(path: Path, text: str) -> None:
     """Write a whole UTF-8 file or nothing."""
     with atomic(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+# What a file system needs beside the files' own bytes: names, blocks begun, our manifests.
+MARGIN = 64 << 20
+
+
+def readable(size: float) -> str:
+    """A number of bytes for people, "16.3GB": powers of ten, as disks and downloads count."""
+    return tqdm.format_sizeof(size, "B", 1000)
+
+
+def check_space(folder: Path, needed: int, what: str) -> None:
+    """Refuse to begin what cannot end.
+
+    Args:
+        folder: Where it would be written; it need not exist yet.
+        needed: Bytes.
+        what: What they are, for the message: "3,694 videos".
+
+    Raises:
+        DataError: The disk has less than that, and a margin, free.
+    """
+    there = folder.absolute()
+    while not there.exists():
+        there = there.parent
+    free = shutil.disk_usage(there).free
+    if needed and free < needed + MARGIN:
+        raise DataError(
+            f"No space for {what} in {folder}: {readable(needed)} are needed, {readable(free)} "
+            "are free; make room, or name another disk with --root"
+        )
+
+
+@contextmanager
+def named_when_full(folder: Path) -> Iterator[None]:
+    """Turn "no space left" and "quota exceeded" into a sentence that names the folder.
+
+    Raises:
+        DataError: The disk filled up inside the block.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise DataError(
+            f"No space left in {folder}; make room and run the same command again, "
+            "it goes on where it stopped"
+        ) from error
+
+
+@contextmanager
+def locked(lock: Path, what: str) -> Iterator[None]:
+    """Hold a lock file, or refuse at once; a process that is killed lets go of it.
+
+    The file stays: were it deleted, one process would hold the file that has gone and another a
+    new one of its name.
+
+    Args:
+        lock: The file; its folder is made where it is missing.
+        what: What may be at work once only, for the message: "build".
+
+    Raises:
+        DataError: Another process holds it.
+    """
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    held = FileLock(lock, timeout=0)
+    try:
+        held.acquire()
+    except Timeout:
+        raise DataError(
+            f"Another {what} is at work ({lock} is locked); wait for it to end"
+        ) from None
+    try:
+        yield
+    finally:
+        held.release()

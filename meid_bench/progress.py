@@ -8,7 +8,7 @@ from typing import Self, TextIO
 
 from tqdm import tqdm
 
-from meid_bench.disk import readable
+from meid_bench.files import readable
 
 SECONDS_BETWEEN_LINES = 10.0
 

@@ -40,10 +40,10 @@ from meid_bench.benchmark.annotation import Annotation
 from meid_bench.benchmark.benchmark import Benchmark
 from meid_bench.benchmark.longtail import Bins
 from meid_bench.device import choose_device, describe
-from meid_bench.disk import readable
 from meid_bench.features.manifest import Recipe, make_manifest
 from meid_bench.features.shard import VideoFeatures
 from meid_bench.features.store import FeatureStore, write_store
+from meid_bench.files import readable
 from meid_bench.methods.aggregators import aggregator_maker
 from meid_bench.methods.layers import MakeAggregator
 from meid_bench.methods.method import Method, Stage, Task

@@ -30,10 +30,8 @@ from meid_bench.benchmark.official_videos import (
 )
 from meid_bench.benchmark.source import Source, annotation_files
 from meid_bench.benchmark.spec import check_name, find_spec, load_spec, packaged_specs
-from meid_bench.disk import named_when_full
 from meid_bench.errors import DataError, SettingError
-from meid_bench.files import benchmark_dir
-from meid_bench.lock import alone
+from meid_bench.files import benchmark_dir, locked, named_when_full
 
 # One build at a time in a data root: two would fetch the same files into one another.
 LOCK = ".build.lock"
@@ -86,7 +84,7 @@ def build(
     spec = load_spec(spec_folder)
     origin = Source.parse(source)
     folder = benchmark_dir(root, spec.name)
-    with alone(root / LOCK, "build"), named_when_full(root):
+    with locked(root / LOCK, "build"), named_when_full(root):
         annotations, by_sum = spec.sources.annotations, spec.fingerprint is None
         with annotation_files(annotations, origin, root, spec_folder, by_sum) as (files, sources):
             benchmark = assemble(spec, spec_folder, files)
@@ -142,7 +140,7 @@ def build_own(
     videos = None
     if video_folder is not None:
         videos = _in_place(video_folder, name, benchmark.all_ids(), root)
-    with alone(root / LOCK, "build"), named_when_full(root):
+    with locked(root / LOCK, "build"), named_when_full(root):
         _save(benchmark, root)
         manifest = _manifest(benchmark, {"labels": verify(labels)}, Gathered(videos))
         save_build_manifest(manifest, root)

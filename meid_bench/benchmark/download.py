@@ -9,9 +9,8 @@ from pathlib import Path
 from meid_bench.benchmark.archives.remote import ChangedError, NoRangesError, Remote, Version
 from meid_bench.benchmark.build_manifest import OfficialFile
 from meid_bench.codec import decode, read_json
-from meid_bench.disk import check_space, named_when_full
 from meid_bench.errors import DataError
-from meid_bench.files import write_text
+from meid_bench.files import check_space, named_when_full, write_text
 from meid_bench.progress import Progress
 
 BLOCK = 1 << 16

@@ -158,8 +158,8 @@ def _bins(text: str) -> "Bins":
 
 def _print(result: "BuildResult", root: Path) -> None:
     from meid_bench.cli.stats import print_table1
-    from meid_bench.disk import readable
     from meid_bench.features.npy_store import register_all
+    from meid_bench.files import readable
 
     benchmark, videos = result.benchmark, result.manifest.videos
     click.echo(f"{benchmark.title}: {result.folder}\n")

@@ -13,8 +13,7 @@ from torch import nn
 from torch.fx.experimental.optimization import fuse
 from torchvision import models
 
-from meid_bench.compiler import require_compiler
-from meid_bench.device import has_bfloat16
+from meid_bench.device import has_bfloat16, require_compiler
 from meid_bench.errors import SettingError, unknown
 from meid_bench.features.networks import (
     DEFAULT,

@@ -34,8 +34,7 @@ from meid_bench.features.manifest import (
 )
 from meid_bench.features.networks import DEFAULT
 from meid_bench.features.pipeline import Partition, extract_on_devices, extract_partition
-from meid_bench.files import features_dir
-from meid_bench.lock import alone
+from meid_bench.files import features_dir, locked
 
 T = TypeVar("T")
 # One rank may take hours longer than another; a dead one is noticed by its closed connection.
@@ -125,7 +124,7 @@ def extract(
         manifest = _manifest(benchmark, settings, encoder, videos, devices if several else [device])
         folder = features_dir(root, benchmark.name) / manifest.store_name
         first = ranks.rank == 0
-        with alone(folder / ".extract.lock", "extraction") if first else nullcontext():
+        with locked(folder / ".extract.lock", "extraction") if first else nullcontext():
             plans = from_first(_begin(benchmark, folder, manifest, settings) if first else [])
             encoder.batch = load_manifest(folder).provenance["batch"]
             if first:

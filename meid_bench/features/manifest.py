@@ -11,10 +11,9 @@ from typing import Any
 from filelock import FileLock
 
 from meid_bench.benchmark.benchmark import Benchmark
-from meid_bench.codec import decode, read_json
+from meid_bench.codec import decode, json_line, read_json, read_json_lines
 from meid_bench.errors import DataError
 from meid_bench.files import write_text
-from meid_bench.jsonlines import json_line, read_json_lines
 
 FILE = "manifest.json"
 FAILURES = "failures.jsonl"

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from meid_bench import __version__
 from meid_bench.benchmark.benchmark import Benchmark
-from meid_bench.disk import named_when_full
 from meid_bench.errors import DataError
 from meid_bench.features.manifest import (
     UNKNOWN,
@@ -26,7 +25,7 @@ from meid_bench.features.manifest import (
     update_failures,
 )
 from meid_bench.features.store import FeatureStore
-from meid_bench.files import features_dir, write_text
+from meid_bench.files import features_dir, named_when_full, write_text
 from meid_bench.progress import Progress
 
 IDS = "ids.txt"

@@ -12,7 +12,6 @@ import numpy as np
 
 from meid_bench import __version__
 from meid_bench.benchmark.benchmark import Benchmark
-from meid_bench.disk import check_space, named_when_full
 from meid_bench.errors import DataError
 from meid_bench.features.manifest import (
     FILE,
@@ -27,7 +26,7 @@ from meid_bench.features.manifest import (
 from meid_bench.features.npy_store import IN_PLACE, open_npy, open_store, read_npy
 from meid_bench.features.shard import VideoFeatures
 from meid_bench.features.store import write_store
-from meid_bench.files import atomic, features_dir
+from meid_bench.files import atomic, check_space, features_dir, named_when_full
 from meid_bench.progress import Progress
 
 READER = "npy"

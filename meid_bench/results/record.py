@@ -9,10 +9,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from meid_bench.codec import decode, read_json
+from meid_bench.codec import decode, read_json, read_json_lines
 from meid_bench.errors import DataError
 from meid_bench.files import atomic, write_text
-from meid_bench.jsonlines import read_json_lines
 from meid_bench.results.metrics import Metrics
 
 SCHEMA = 1

@@ -9,8 +9,8 @@ import psutil
 import torch
 
 from meid_bench import distributed as ranks
-from meid_bench.disk import readable
 from meid_bench.errors import SettingError
+from meid_bench.files import readable
 from meid_bench.methods.method import Batch, Method
 from meid_bench.methods.settings import RunnerConfig
 from meid_bench.methods.trainable import training_mode

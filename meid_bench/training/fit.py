@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from meid_bench import distributed as ranks
-from meid_bench.compiler import require_compiler
+from meid_bench.device import require_compiler
 from meid_bench.methods.method import Method, Stage
 from meid_bench.methods.samplers import EpochSampler
 from meid_bench.methods.settings import RunnerConfig

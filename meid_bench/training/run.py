@@ -16,8 +16,7 @@ from meid_bench.distributed import find_ranks
 from meid_bench.errors import MethodError
 from meid_bench.features.manifest import FILE as MANIFEST
 from meid_bench.features.manifest import save_manifest
-from meid_bench.files import atomic
-from meid_bench.lock import alone
+from meid_bench.files import atomic, locked
 from meid_bench.methods.method import Method
 from meid_bench.results.metrics import evaluate_scores
 from meid_bench.results.record import (
@@ -87,7 +86,7 @@ def run(
 
     lock: AbstractContextManager[None] = nullcontext()  # the first rank's will do
     if ranks.rank() == 0:
-        lock = alone(plan.folder / LOCK, "run of the same settings")
+        lock = locked(plan.folder / LOCK, "run of the same settings")
     with lock, arithmetic(device, execution.bfloat16, execution.deterministic):
         return with_room(work, execution.cache, needed, device, processes)
 

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from meid_bench import distributed as ranks
+from meid_bench.codec import json_line
 from meid_bench.errors import SettingError
-from meid_bench.jsonlines import json_line
 from meid_bench.progress import Progress
 from meid_bench.results.record import CURVE, CurvePoint
 from meid_bench.training.checkpoint import Checkpoint, checkpoint_of

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from meid_bench.codec import json_line, read_json_lines
 from meid_bench.errors import DataError
 from meid_bench.features.manifest import Failure, load_failures, update_failures
-from meid_bench.jsonlines import json_line, read_json_lines
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 
+from meid_bench.codec import json_line
 from meid_bench.errors import DataError
-from meid_bench.jsonlines import json_line
 from meid_bench.results.record import (
     CURVE,
     RECORD,

@@ -11,8 +11,8 @@ from click.testing import CliRunner
 
 from meid_bench.benchmark.benchmark import save_benchmark
 from meid_bench.cli.main import cli
+from meid_bench.codec import json_line
 from meid_bench.files import benchmark_dir, runs_dir
-from meid_bench.jsonlines import json_line
 from meid_bench.results.metrics import evaluate_scores
 from meid_bench.results.record import CURVE, CurvePoint, save_record, save_scores
 from meid_bench.results.report import write_report

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 import meid_bench.training.cache
-from meid_bench.disk import readable
 from meid_bench.errors import SettingError
 from meid_bench.features.store import FeatureStore, find_store
+from meid_bench.files import readable
 from meid_bench.methods.samplers import batches
 from meid_bench.methods.settings import RunnerConfig
 from meid_bench.training.cache import (

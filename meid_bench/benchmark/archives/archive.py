@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Self
 
-from meid_bench.disk import named_when_full, readable
 from meid_bench.errors import DataError
-from meid_bench.files import atomic
+from meid_bench.files import atomic, named_when_full, readable
 
 # No video or annotation file of any data set comes near these; a bomb does.
 MEMBER_LIMIT = 8 << 30

@@ -7,8 +7,8 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from pathlib import Path
 
 from meid_bench.benchmark.archives.archive import Archive, DamagedError
-from meid_bench.disk import check_space
 from meid_bench.errors import DataError
+from meid_bench.files import check_space
 from meid_bench.progress import Progress
 
 
