@@ -10,7 +10,7 @@ import pandas as pd
 from tabulate import tabulate
 
 from meid_bench.benchmark.longtail import GROUPS
-from meid_bench.results.board import Board, Row, Section, Spread, load_board
+from meid_bench.results.board import Board, Section, load_board
 from meid_bench.results.comparison import Comparison, mark_ties
 from meid_bench.results.counterpart import counterpart
 from meid_bench.results.fitted_table import WIDTH, fitted_table
@@ -18,6 +18,7 @@ from meid_bench.results.joint_intervals import CONFIDENCE
 from meid_bench.results.metrics import NUMBERS, Metrics
 from meid_bench.results.published import PublishedRow, caution, published_results, table_title
 from meid_bench.results.record import kind_of
+from meid_bench.results.rows import Row, Spread
 
 PUBLISHED = "published"
 CHANCE = "chance"

@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from meid_bench.errors import SettingError, unknown
-from meid_bench.results.board import Board, Row, Section
+from meid_bench.results.board import Board, Section
 from meid_bench.results.joint_intervals import Interval
 from meid_bench.results.row_draws import RowDraws
+from meid_bench.results.rows import Row
 
 FEW_CLUSTERS = 20
 # Measured by tools/simulate_marks.py with 36 subjects: where seeds move mAP not at all, half as

@@ -4,9 +4,9 @@ import re
 from collections.abc import Container
 
 from meid_bench.benchmark.benchmark import Benchmark
-from meid_bench.results.board import Row
 from meid_bench.results.published import PublishedRow, published_results
 from meid_bench.results.record import Result
+from meid_bench.results.rows import Row
 
 # The registry's names of what tables call otherwise.
 PRINTED = {"plain": "plainbce", "meidauthors": "meid"}

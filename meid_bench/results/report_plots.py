@@ -13,9 +13,9 @@ from bokeh.plotting import figure
 from bokeh.transform import dodge
 
 from meid_bench.benchmark.longtail import GROUPS, Bins
-from meid_bench.results.board import Row
 from meid_bench.results.board_text import spread_text
 from meid_bench.results.record import CurvePoint
+from meid_bench.results.rows import Row
 
 OFFSETS = {"head": 0.26, "medium": 0.0, "tail": -0.26}
 ROW_HEIGHT = 46

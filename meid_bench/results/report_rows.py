@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 
 from meid_bench.benchmark.longtail import GROUPS
-from meid_bench.results.board import Board, Row, Spread
+from meid_bench.results.board import Board
 from meid_bench.results.board_text import spread_text
 from meid_bench.results.counterpart import counterpart
 from meid_bench.results.metrics import NUMBERS
 from meid_bench.results.record import Record, Result
 from meid_bench.results.repeat_command import repeat_command
+from meid_bench.results.rows import Row, Spread
 
 
 def row_labels(board: Board) -> list[str]:

@@ -9,11 +9,12 @@ from numpy.typing import NDArray
 
 from meid_bench.errors import DataError
 from meid_bench.progress import Progress
-from meid_bench.results.board import Board, Row, Section
+from meid_bench.results.board import Board, Section
 from meid_bench.results.bootstrap import Resampled, dropped_classes
 from meid_bench.results.joint_intervals import Interval, Joint
 from meid_bench.results.kept_draws import KeptDraws
 from meid_bench.results.metrics import MEASURES
+from meid_bench.results.rows import Row
 
 RESAMPLES, RESAMPLES_A_ROW = 2_000, 200
 

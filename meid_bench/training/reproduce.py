@@ -13,9 +13,9 @@ from meid_bench.methods.aggregators import find_aggregator
 from meid_bench.methods.presets import DEFAULT, has_preset, preset_in_force
 from meid_bench.methods.registry import find_method
 from meid_bench.methods.settings import Settings
-from meid_bench.results.board import Row, make_row
 from meid_bench.results.counterpart import unchanged
 from meid_bench.results.published import PublishedRow, published_rows, table_title
+from meid_bench.results.rows import Row, make_row
 from meid_bench.training.many import Outcome
 from meid_bench.training.paper_table import DATASETS, DISJOINT, NOTHING, TABLES, Block, Variant
 from meid_bench.training.protocol import Protocol, resolve

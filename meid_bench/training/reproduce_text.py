@@ -9,12 +9,12 @@ from tabulate import tabulate
 from meid_bench.benchmark.benchmark import load_benchmark
 from meid_bench.benchmark.longtail import table1_row
 from meid_bench.errors import MeidBenchError
-from meid_bench.results.board import Row, setting_text
 from meid_bench.results.board_text import spread_text
 from meid_bench.results.joint_intervals import CONFIDENCE
 from meid_bench.results.kept_draws import cluster_videos
 from meid_bench.results.metrics import MEASURES, chance
 from meid_bench.results.published import PublishedRow, caution, published_statistics
+from meid_bench.results.rows import Row, setting_text
 from meid_bench.training.leak import RESAMPLES, Leak, shared_subjects
 from meid_bench.training.paper_table import DATASETS
 from meid_bench.training.reproduce import Reproduced, TablePart, TableRequest, comparable

@@ -18,8 +18,8 @@ from meid_bench.cli.main import cli
 from meid_bench.errors import SettingError
 from meid_bench.features.npy_store import encoder_of
 from meid_bench.methods.registry import find_method
-from meid_bench.results.board import make_row
 from meid_bench.results.published import published_rows
+from meid_bench.results.rows import make_row
 from meid_bench.training.many import Outcome
 from meid_bench.training.paper_table import TABLES, find_table
 from meid_bench.training.protocol import resolve
