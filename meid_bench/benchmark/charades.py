@@ -70,7 +70,7 @@ def read_annotations(path: Path, num_classes: int, ego: bool = False) -> list[An
         try:
             annotation = _annotation(row, num_classes)
         except ValueError as error:
-            raise DataError(f"{path}, line {line}: {error}; mend that row") from error
+            raise DataError(f"{path}, line {line}: {error}; correct that row") from error
         lines.setdefault(annotation.id, []).append(line)
         annotations.append(annotation)
     if doubled := [name for name in lines if len(lines[name]) > 1]:

@@ -3,7 +3,8 @@
 import hashlib
 import json
 import logging
-from dataclasses import asdict
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from meid_bench.benchmark.archives.remote import ChangedError, NoRangesError, Remote, Version
@@ -14,7 +15,7 @@ from meid_bench.files import check_space, named_when_full, write_text
 from meid_bench.progress import Progress
 
 BLOCK = 1 << 16
-# How often a file that cannot be continued is begun anew.
+# How often a file that cannot be continued is started again.
 ATTEMPTS = 8
 # Hashing less than this is done before a bar could be read.
 QUIET = 256 << 20
@@ -22,17 +23,25 @@ QUIET = 256 << 20
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """What the part of a file that was fetched so far belongs to."""
+
+    url: str
+    version: Version
+
+
 def download(
     url: str, path: Path, size: int | None = None, sha256: str | None = None
 ) -> OfficialFile:
-    """Fetch a file, or go on with one that was begun; it takes its name only when verified.
+    """Fetch a file, or the rest of it; it takes its name only when verified.
 
     The part fetched so far lies beside it, `<name>.part`, with the version that it belongs to,
     `<name>.part.json`; it is only ever continued by the same version.
 
     Args:
         url: The address.
-        path: The file to be; one that is there already is verified and kept.
+        path: The file to write; one that exists is verified and kept.
         size: Bytes that it must have, or None.
         sha256: The sum that it must have, or None.
 
@@ -48,8 +57,8 @@ def download(
             version = _fetch(url, part, size)
             break
         except (ChangedError, NoRangesError) as error:
-            # What was begun cannot be continued: it belongs to another version, or this server
-            # only ever starts at the beginning.
+            # The part cannot be continued: it belongs to another version, or this server only
+            # ever starts at the beginning.
             log.warning("%s; starting again", error)
             part.unlink(missing_ok=True)
             if attempt == ATTEMPTS - 1:
@@ -132,7 +141,7 @@ def _fetch(url: str, part: Path, size: int | None) -> Version:
         version = remote.version()
         check_size(url, version.size, size)
         check_space(part.parent, (version.size or 0) - done, part.stem)
-        write_text(_beside(part), json.dumps({"url": url} | asdict(version)))
+        write_text(_beside(part), json.dumps(asdict(_Begun(url, version))))
         with (
             part.open("ab" if done else "wb") as out,
             Progress(version.size, f"fetch {part.stem}", "bytes", done=done) as progress,
@@ -147,14 +156,12 @@ def _fetch(url: str, part: Path, size: int | None) -> Version:
 
 def _begun(part: Path, url: str) -> Version | None:
     """The version that a part belongs to, or None where there is no part to continue."""
-    try:
-        data = read_json(_beside(part))
-        same = data.pop("url") == url and part.stat().st_size > 0
-        version = decode(Version, data)
-    except (OSError, ValueError, KeyError, AttributeError):
-        return None
-    # Without an ETag nothing would tell a changed file of the same size.
-    return version if same and version.etag is not None else None
+    with suppress(OSError, ValueError):
+        begun = decode(_Begun, read_json(_beside(part)))
+        # Without an ETag nothing would tell a changed file of the same size.
+        if begun.url == url and begun.version.etag is not None and part.stat().st_size > 0:
+            return begun.version
+    return None
 
 
 def _beside(part: Path) -> Path:

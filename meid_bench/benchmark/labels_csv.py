@@ -67,7 +67,7 @@ def read_labels(path: Path) -> LabelCsv:
             if splits[-1] not in SPLITS:
                 raise DataError(
                     f"{where}: split {splits[-1]!r} where {', '.join(SPLITS)} was expected; "
-                    "mend it, or leave the column out and have the videos divided"
+                    "correct it, or leave the column out and have the videos divided"
                 )
     if not names:
         raise DataError(f"{path} has no row under its header; give each video one")

@@ -25,7 +25,7 @@ Mode = Literal["needed", "all", "none"]
 
 # Connections at once: enough to hide the way to the server, few enough to be a good guest.
 CONNECTIONS = 8
-# How often an archive that changes on the server while it is read is begun anew.
+# How often an archive that changes on the server while it is read is started again.
 ATTEMPTS = 3
 # In the folder of unpacked videos: which version of the archive they are from.
 VERSION = ".archive.json"

@@ -222,7 +222,7 @@ def load_spec(folder: Path) -> Spec:
             f"{error.filename} cannot be read ({error.strerror}); name a folder that holds it"
         ) from error
     except ValueError as error:
-        raise DataError(f"{path}: {error}; mend the file and build again") from error
+        raise DataError(f"{path}: {error}; correct the file and build again") from error
 
 
 def _read(path: Path) -> dict[str, Any]:

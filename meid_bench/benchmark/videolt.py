@@ -52,7 +52,7 @@ def read_list(path: Path, num_classes: int) -> tuple[Annotation, ...]:
         where = f"{path}, line {line}"
         name, _, indices = text.partition(" ")
         if fault := id_fault(name):
-            raise DataError(f"{where}: {fault}; mend that line")
+            raise DataError(f"{where}: {fault}; correct that line")
         if name in videos:
             raise DataError(f"{where}: video {name!r} is listed twice; list it once")
         labels = [index.strip() for index in indices.split(",")]
@@ -60,7 +60,7 @@ def read_list(path: Path, num_classes: int) -> tuple[Annotation, ...]:
             if not label.isdecimal() or int(label) >= num_classes:
                 raise DataError(
                     f"{where}: class {label!r} where an index from 0 to {num_classes - 1} was "
-                    "expected; mend that line"
+                    "expected; correct that line"
                 )
         videos[name] = Annotation(id=name, labels=tuple(sorted(set(map(int, labels)))))
     if not videos:

@@ -207,6 +207,26 @@ def test_a_password_is_a_sentence(tmp_path: Path) -> None:
         archive.copy("a/one.mp4", tmp_path / "out")
 
 
+def test_a_member_without_a_name_is_refused(tmp_path: Path) -> None:
+    write_zip(tmp_path / "x.zip", {"a": b"1"})
+    data = bytearray((tmp_path / "x.zip").read_bytes())
+    entry = data.index(b"PK\x01\x02")
+    struct.pack_into("<HH", data, entry + 28, 0, 1)  # its last byte is an extra field's
+    (tmp_path / "x.zip").write_bytes(data)
+    with pytest.raises(DataError, match="points outside its folder, ''"):
+        open_archive(tmp_path / "x.zip")
+
+
+def test_a_name_that_is_no_utf_8_is_a_sentence(tmp_path: Path) -> None:
+    write_zip(tmp_path / "x.zip", {"a/\u00e9.mp4": b"1"})
+    data = (tmp_path / "x.zip").read_bytes()
+    name = "\u00e9".encode()  # in front of the member, and in the directory
+    (tmp_path / "x.zip").write_bytes(data.replace(name, b"\xff\xff", 1))
+    damaged = pytest.raises(DamagedError, match=r"is damaged.*utf-8")
+    with open_archive(tmp_path / "x.zip") as archive, damaged:
+        archive.copy("a/\u00e9.mp4", tmp_path / "out")
+
+
 def test_a_full_disk_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_zip(tmp_path / "x.zip", FILES)
 

@@ -215,5 +215,5 @@ class Stopping:
 def begun(folder: Path, url: str, part: bytes, size: int, etag: str | None) -> None:
     """Lay a part of a download out as an interrupted run leaves it."""
     (folder / "data.zip.part").write_bytes(part)
-    version = json.dumps({"url": url, "size": size, "etag": etag})
+    version = json.dumps({"url": url, "version": {"size": size, "etag": etag}})
     (folder / "data.zip.part.json").write_text(version, encoding="utf-8")

@@ -1,1 +1,1 @@
-"""Archives of someone else's, here or on a server: opened with suspicion, read in parts."""
+"""Untrusted zip and tar files, on the disk or on a server: checked, then copied out."""

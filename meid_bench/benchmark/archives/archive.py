@@ -1,4 +1,4 @@
-"""Archive: a zip or tar of someone else's on the disk, checked before a member is copied out."""
+"""Archive: an untrusted zip or tar, checked before any of its members is copied out."""
 
 import stat
 import tarfile
@@ -144,7 +144,8 @@ class Archive(ABC):
         """
         nothing = "nothing was unpacked, fetch the archive again from where you trust it"
         if (
-            path.startswith("/")
+            not path
+            or path.startswith("/")
             or ".." in path.split("/")
             or "\\" in path
             or ":" in path.split("/", maxsplit=1)[0]
@@ -174,9 +175,9 @@ class Archive(ABC):
             with self._open(path) as member:
                 yield member
         # The libraries' ways to say "damaged": a wrong CRC or header, a cut or a garbled stream,
-        # an unknown compression, a password.
+        # a name that is no UTF-8, an unknown compression, a password.
         except (
-            *(zipfile.BadZipFile, zlib.error, EOFError),
+            *(zipfile.BadZipFile, zlib.error, EOFError, UnicodeDecodeError),
             *(NotImplementedError, RuntimeError, tarfile.TarError),
         ) as error:
             raise self._damaged(path, str(error) or type(error).__name__) from error
@@ -201,7 +202,7 @@ class ZipArchive(Archive):
         except (zipfile.BadZipFile, NotImplementedError, ValueError, OverflowError) as error:
             raise self._cut("zip", error) from error
         for info in sorted(self._zip.infolist(), key=lambda info: info.header_offset):
-            if info.is_dir():
+            if info.filename.endswith("/"):
                 continue
             if not 0 <= info.header_offset < self._zip.start_dir:
                 where = f"member {info.filename!r} would begin at byte {info.header_offset}"

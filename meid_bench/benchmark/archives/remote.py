@@ -35,7 +35,7 @@ class RemoteError(DataError):
 
 
 class ChangedError(RemoteError):
-    """The file on the server is no longer the one that was begun."""
+    """The file on the server is another version than the one read so far."""
 
 
 class NoRangesError(RemoteError):
@@ -64,7 +64,7 @@ class Remote:
 
     Args:
         url: Its address.
-        version: The version that was begun earlier; None takes what the first answer shows.
+        version: The one to read; None takes that of the first answer.
 
     Attributes:
         fetched: Bytes of bodies read so far.
@@ -85,7 +85,7 @@ class Remote:
 
         Raises:
             NoRangesError: They are not; only `stream(0)` works.
-            ChangedError: It is not the version that was begun.
+            ChangedError: It is another version than the one to read.
             RemoteError: The server refuses, or cannot be reached.
         """
         if self._version is None:
@@ -188,9 +188,9 @@ class Remote:
         etag = response.headers.get("ETag") or response.headers.get("Last-Modified")
         seen = Version(int(size) if size else None, etag)
         with self._lock:
-            begun = self._version = self._version or seen
-        if seen != begun:
-            raise ChangedError(f"{self.url} changed on the server: it has {seen}; it had {begun}")
+            known = self._version = self._version or seen
+        if seen != known:
+            raise ChangedError(f"{self.url} changed on the server: it has {seen}; it had {known}")
         if status == HTTPStatus.OK and (start or end is not None):
             raise NoRangesError(f"{self.url}: the server serves no byte ranges")
 

@@ -25,8 +25,7 @@ def unpack(
 
     Args:
         opener: Opens the archive; called once a thread, for one's reads are not another's.
-        wanted: Member to the file that it becomes; those that are there already are left out
-            by the caller.
+        wanted: Member to the file that it becomes.
         size: Bytes of these members.
         workers: Threads.
         stop: Called when the user interrupts, so that threads in the middle of a wait end.
