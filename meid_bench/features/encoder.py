@@ -83,7 +83,7 @@ class Encoder:
         """
         with torch.inference_mode(), self._arithmetic():
             shown = self.transform.normalise(pictures.to(self.device, non_blocking=True))
-            if self.precision != "float32":
+            if self.precision.startswith("bfloat16"):
                 shown = shown.to(torch.bfloat16, memory_format=torch.channels_last)
             features = self.model(shown).to(torch.float16)
             if self.device.type != "cuda":

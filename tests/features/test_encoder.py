@@ -5,6 +5,7 @@ import http.server
 import shutil
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,13 @@ def test_bfloat16_is_close_to_float32() -> None:
         for encoder in (load_encoder("resnet50", "random:0", precision=p) for p in PRECISIONS)
     ]
     assert torch.cosine_similarity(*features).min() > 0.999
+
+
+def test_a_compiled_float32_model_is_shown_float32() -> None:
+    encoder = load_encoder("resnet18", "random:0", precision="float32")
+    shown = pictures(2, encoder.transform)
+    compiled = replace(encoder, precision="float32, compiled")
+    assert np.array_equal(compiled.encode(shown), encoder.encode(shown))
 
 
 @pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs a C++ compiler")
