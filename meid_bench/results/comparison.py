@@ -122,13 +122,16 @@ def _marked(section: Section, draws: RowDraws) -> Section:
 def find_row(board: Board, name: str) -> Row:
     """The row that a name means: every part between slashes must be said of it.
 
+    Where several rows fit, the one of which nothing else is said is meant.
+
     Raises:
         SettingError: No row fits, or several; these are listed with names that tell them apart.
     """
     parts = [part.strip() for part in name.split("/") if part.strip()]
     fitting = [row for row in board.rows if parts and set(parts) <= set(_tags(row))]
-    if len(fitting) == 1:
-        return fitting[0]
+    whole = [row for row in fitting if set(parts) == set(_tags(row))]
+    if len(fitting) == 1 or len(whole) == 1:
+        return (whole or fitting)[0]
     if not fitting:
         raise unknown("row of the board", name, {row.name for row in board.rows})
     raise SettingError(
@@ -143,11 +146,13 @@ def full_name(row: Row) -> str:
 
 
 def _tags(row: Row) -> list[str]:
-    run = row.run
-    shown = [row.name, run and run.aggregator, run and run.preset, row.protocol]
-    tags = [part for item in shown if item for part in item.split("/")]
-    tags.append(run.features.fingerprint[:8] if run else "submission")
-    return tags
+    tags = row.name.split("/")
+    if row.run is None:
+        return [*tags, "submission"]
+    if row.run.network not in tags:
+        tags.append(row.run.network)
+    shown = (row.run.aggregator, row.run.preset or "default", row.protocol)
+    return [*tags, *map(str, shown), row.run.features.fingerprint[:8]]
 
 
 def _notes(board: Board, rows: Mapping[str, Row], draws: RowDraws) -> tuple[str, ...]:

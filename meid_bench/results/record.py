@@ -1,6 +1,7 @@
 """Records: the strict JSON of a run or a submission, and the files that stand beside it."""
 
 import json
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -257,12 +258,16 @@ def load_scores(path: Path) -> tuple[tuple[str, ...], NDArray[Any]]:
         DataError: The file is missing, damaged, or has not the two arrays.
     """
     path = path / SCORES if path.is_dir() else path
+    if path.is_file() and not zipfile.is_zipfile(path):
+        raise DataError(
+            f"{path} cannot be read as .npz with 'ids' and 'scores' (it is no zip, or cut off)"
+        )
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            found = {name: arrays[name] for name in ("ids", "scores") if name in arrays}
+            found = {name: np.asarray(arrays[name]) for name in ("ids", "scores") if name in arrays}
             names = ", ".join(map(repr, arrays.keys()))
     except FileNotFoundError as error:
-        raise DataError(f"{path} is missing; run it again to have its scores") from error
+        raise DataError(f"{path} is missing; a run has its scores beside its record") from error
     except Exception as error:  # whatever zip, zlib and numpy raise about a damaged file
         reason = " ".join(str(error).split()) or type(error).__name__
         raise DataError(

@@ -72,6 +72,16 @@ def test_names_tell_rows_apart(tmp_path):
         assert find_row(board, full_name(row)) is row
 
 
+def test_a_row_on_its_own_network_is_told_from_the_same_on_another(tmp_path):
+    board = make(tmp_path, BENCHMARK, ("a", 0, 1.0, {}), ("a", 0, 1.0, {"network": "e1"}))
+    with pytest.raises(SettingError, match="'a' fits 2 rows"):
+        find_row(board, "a")
+    for row in board.rows:
+        assert find_row(board, full_name(row)) is row
+    assert find_row(board, "a/own").run.network == "own"
+    assert find_row(board, "a/e1").run.network == "e1"
+
+
 def test_every_row_is_compared_with_the_first(tmp_path):
     board = make(tmp_path, BENCHMARK, *((m, s, k, {}) for m, k in
                  (("a", 0.5), ("b", 3.0), ("c", 3.0)) for s in (0, 1)))  # fmt: skip

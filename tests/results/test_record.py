@@ -1,6 +1,7 @@
 """A record survives its file to the digit, and whatever does not belong in it is refused."""
 
 import json
+import zipfile
 from dataclasses import asdict, replace
 
 import numpy as np
@@ -172,3 +173,16 @@ def test_damaged_curve_names_the_line(tmp_path):
     (tmp_path / CURVE).write_text(good + '{"stage": "one"}\n')
     with pytest.raises(DataError, match=r"line 2 is damaged .missing key 'epoch'"):
         read_curve(tmp_path)
+
+
+def test_members_that_are_no_arrays_and_files_that_are_no_npz_are_refused(tmp_path):
+    with zipfile.ZipFile(tmp_path / "odd.npz", "w") as file:
+        file.writestr("ids", "abc")
+        file.writestr("scores", "defg")
+    with pytest.raises(DataError, match="expected ids"):
+        load_scores(tmp_path / "odd.npz")
+    (tmp_path / "text.npz").write_text("ids, scores")
+    with pytest.raises(DataError, match="it is no zip"):
+        load_scores(tmp_path / "text.npz")
+    with pytest.raises(DataError, match="is missing"):
+        load_scores(tmp_path / "missing.npz")
