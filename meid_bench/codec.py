@@ -5,6 +5,7 @@ import math
 import types
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, is_dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -119,6 +120,10 @@ def read_json(path: Path) -> Any:
         raise ValueError(f"it {TOO_DEEP}") from error
 
 
+# Of every object of a file with hundreds of thousands.
+_hints = cache(get_type_hints)
+
+
 class _Decoder:
     """The types that JSON's values are checked against."""
 
@@ -135,7 +140,7 @@ class _Decoder:
         ):
             if keys:
                 raise ValueError(f"{complaint} key {_join(where, keys[0])!r}")
-        hints = get_type_hints(kind)
+        hints = _hints(kind)
         values = {name: self.value(hints[name], data[name], _join(where, name)) for name in names}
         return kind(**values)
 

@@ -8,7 +8,7 @@ from typing import Literal, TypeVar
 import psutil
 import torch
 
-from meid_bench import distributed as ranks
+from meid_bench import distributed
 from meid_bench.errors import SettingError
 from meid_bench.files import readable
 from meid_bench.methods.method import Batch, Method
@@ -113,7 +113,7 @@ def with_room(
             return work(cache)
         except torch.OutOfMemoryError as error:
             # Ranks must not part ways: what one has no room for, the others would wait for.
-            if mode != "auto" or cache.mode != "device" or ranks.size() > 1:
+            if mode != "auto" or cache.mode != "device" or distributed.size() > 1:
                 raise SettingError(
                     f"{device} has no room for the features beside the network ({cache.reason}); "
                     "use --cache host"

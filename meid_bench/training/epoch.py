@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from meid_bench import distributed as ranks
+from meid_bench import distributed
 from meid_bench.errors import MethodError
 from meid_bench.methods.batch_part import BatchPart, size_of_whole
 from meid_bench.methods.method import Batch, Method, Stage
@@ -42,7 +42,7 @@ class Stepper:
         self.optimiser = torch.optim.Adam(self.parameters, lr=stage.lr, fused=device.type in FUSED)
         self.autocast = torch.autocast(device.type, torch.bfloat16, enabled=bfloat16)
         self._loss: nn.Module = _Loss(method, self.autocast)
-        if ranks.size() > 1:
+        if distributed.size() > 1:
             # A loss may leave parameters out (necks at lambda 0), the same ones in every step.
             self._loss = DistributedDataParallel(self._loss, static_graph=True)
 
@@ -58,7 +58,7 @@ class Stepper:
         # A rank without a video takes part in the sums; its own mean is 0 / 0.
         share = loss.detach() if len(batch) else loss.new_zeros(())
         self.optimiser.zero_grad(set_to_none=True)
-        loss = loss * ranks.size()  # DistributedDataParallel takes the mean over ranks
+        loss = loss * distributed.size()  # DistributedDataParallel takes the mean over ranks
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.parameters, self.clip)
         self.optimiser.step()
@@ -121,7 +121,7 @@ def train_epoch(
             scores.append(_quiet_scores(stepper, part.features))
             labels.append(part.labels)
         total += stepper.step(part, epoch)
-    mean = float(ranks.summed(total)) / len(steps)
+    mean = float(distributed.summed(total)) / len(steps)
     if not np.isfinite(mean):
         raise MethodError(
             f"{type(method).__name__}: the loss is {mean} in stage {stage.name!r}, epoch {epoch}; "
@@ -129,7 +129,7 @@ def train_epoch(
         )
     if wants_ap:
         counts = [sum(part) for part in zip(*(map(_share_sizes, steps)), strict=True)]
-        everyone = (ranks.gathered(torch.cat(values), counts) for values in (scores, labels))
+        everyone = (distributed.gathered(torch.cat(values), counts) for values in (scores, labels))
         method.end_epoch(stage, epoch, device_average_precision(*everyone))
     return mean
 
@@ -140,7 +140,7 @@ def seeded(seed: int, stage: int, epoch: int, device: torch.device) -> torch.Gen
     Every epoch starts from its own numbers, so that a resumed run draws what it would have drawn.
     """
     words = np.random.SeedSequence([seed, stage, epoch]).generate_state(2, np.uint64)
-    torch.manual_seed((int(words[0]) >> 1) + ranks.rank())
+    torch.manual_seed((int(words[0]) >> 1) + distributed.rank())
     return torch.Generator(device).manual_seed(int(words[1]) >> 1)
 
 
@@ -158,19 +158,19 @@ def epoch_batches(
     for step, part, (features, labels) in zip(steps, parts, values, strict=True):
         chosen = None if picked is None else picked[part]
         batch = Batch(features, labels, chosen, generator)
-        if ranks.size() > 1:
+        if distributed.size() > 1:
             batch = BatchPart(features, labels, chosen, generator, step.stop - step.start)
         batch.features = draw_frames(batch, config)
         yield batch
 
 
 def _own_part(step: slice) -> slice:
-    mine = ranks.own(step.stop - step.start)
+    mine = distributed.own(step.stop - step.start)
     return slice(step.start + mine.start, step.start + mine.stop)
 
 
 def _share_sizes(step: slice) -> list[int]:
-    return ranks.shares(step.stop - step.start)
+    return distributed.shares(step.stop - step.start)
 
 
 @torch.no_grad()

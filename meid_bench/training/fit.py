@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from meid_bench import distributed as ranks
+from meid_bench import distributed
 from meid_bench.device import require_compiler
 from meid_bench.methods.method import Method, Stage
 from meid_bench.methods.samplers import EpochSampler
@@ -63,7 +63,7 @@ def fit(training: Training) -> Fit:
             or the checkpoint is damaged.
     """
     method = training.method
-    if ranks.size() > 1:
+    if distributed.size() > 1:
         normalise_over_ranks(method)
     if training.compile:
         require_compiler(training.train.device)
@@ -109,7 +109,7 @@ def evaluate(training: Training, stage: Stage, epoch: int, loss: float, state: F
     method, config = training.method, training.config
     found = predict(method, training.val, config.batch)
     # Scored once: every rank's threads would sort the same numbers on the same cores.
-    scores = ranks.from_first(training.val_scores(found) if ranks.rank() == 0 else {})
+    scores = distributed.from_first(training.val_scores(found) if distributed.rank() == 0 else {})
     state.diagnostics = diagnose(method, stage, training.train, config, training.seed)
     lr = learning_rate(stage, epoch)
     point = CurvePoint(stage.name, epoch, lr, loss, scores, state.diagnostics)
@@ -148,7 +148,7 @@ def resume(training: Training) -> Fit:
 
 def save(checkpoint: Checkpoint, state: Fit) -> None:
     """Write where to go on; the first rank does."""
-    if ranks.rank() == 0:
+    if distributed.rank() == 0:
         checkpoint.save(state)
 
 

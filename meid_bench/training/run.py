@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from meid_bench import distributed as ranks
+from meid_bench import distributed
 from meid_bench.device import make_current
 from meid_bench.distributed import find_ranks
 from meid_bench.errors import MethodError
@@ -68,16 +68,16 @@ def run(
         MeidBenchError: The method breaks its contract, the features cannot be read, or a step has
             no room.
     """
-    if plan.request.again and ranks.rank() == 0:
+    if plan.request.again and distributed.rank() == 0:
         (plan.folder / RECORD).unlink(missing_ok=True)  # a checkpoint stays: it is of this time
-    if ranks.from_first(plan.finished):
+    if distributed.from_first(plan.finished):
         checkpoint_of(plan.folder).remove()
-        return ranks.from_first(load_result(plan.folder))
+        return distributed.from_first(load_result(plan.folder))
     if plan.grid:
         return _best_trial(plan, lambda trial: run(trial, device, log, execution, say))
     make_current(device)
     execution = execution.on(device)
-    processes = find_ranks().local_size if ranks.size() > 1 else execution.neighbours
+    processes = find_ranks().local_size if distributed.size() > 1 else execution.neighbours
     needed = feature_bytes(plan.benchmark, plan.store)
 
     def work(cache: Cache) -> Result:
@@ -85,7 +85,7 @@ def run(
         return _run(plan, device, log, execution, cache)
 
     lock: AbstractContextManager[None] = nullcontext()  # the first rank's will do
-    if ranks.rank() == 0:
+    if distributed.rank() == 0:
         lock = locked(plan.folder / LOCK, "run of the same settings")
     with lock, arithmetic(device, execution.bfloat16, execution.deterministic):
         return with_room(work, execution.cache, needed, device, processes)
@@ -98,8 +98,8 @@ def _best_trial(plan: Plan, run_trial: Callable[[Plan], Result]) -> Result:
     earlier one ended; they are removed once the record is there.
     """
     results = {rate: run_trial(plan.trial(rate)) for rate in plan.grid}
-    if ranks.rank() > 0:
-        given: Result = ranks.from_first(None)
+    if distributed.rank() > 0:
+        given: Result = distributed.from_first(None)
         return given
     trials = tuple(Trial(rate, _val_map(result)) for rate, result in results.items())
     chosen = max(trials, key=lambda trial: trial.val_map).lr  # the smallest of equals
@@ -115,7 +115,7 @@ def _best_trial(plan: Plan, run_trial: Callable[[Plan], Result]) -> Result:
     save_record(result, plan.folder)
     for rate in plan.grid:
         shutil.rmtree(plan.trial(rate).folder)
-    return ranks.from_first(result)
+    return distributed.from_first(result)
 
 
 def _val_map(result: Result) -> float:
@@ -148,7 +148,7 @@ def _run(
     computed = environment(device, execution, cache)
     seconds = time.perf_counter() - started
     result = record_of(plan, state, best, last, parameters, computed, seconds)
-    if ranks.rank() == 0:
+    if distributed.rank() == 0:
         save_model(plan.model, state.best, plan.folder)
         # How its features were made: what `predict` needs, wherever the folder goes.
         save_manifest(plan.folder, plan.store.manifest)
@@ -156,7 +156,7 @@ def _run(
             save_scores(plan.folder, plan.benchmark.ids(split), best.scores[split], name)
         save_record(result, plan.folder)
         checkpoint_of(plan.folder).remove()
-    return ranks.from_first(result)
+    return distributed.from_first(result)
 
 
 def _fresh(plan: Plan, device: torch.device) -> Method:
@@ -197,7 +197,7 @@ def _fit(
                 raise  # the features make room first
     method.to("cpu")
     fits = None  # another rank may have had room: there is no trying together
-    if ranks.size() == 1:
+    if distributed.size() == 1:
         fits = fitting_batch(
             lambda: _fresh(plan, train.device), train, plan.runner, execution.bfloat16
         )

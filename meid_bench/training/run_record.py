@@ -10,8 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from meid_bench import __version__
-from meid_bench import distributed as ranks
+from meid_bench import __version__, distributed
 from meid_bench.device import describe
 from meid_bench.features.store import FeatureStore
 from meid_bench.methods.method import Method
@@ -113,7 +112,7 @@ def environment(device: torch.device, execution: Execution, cache: Cache) -> dic
         "compiled": execution.compile,
         "cache": cache.mode,
         "threads": torch.get_num_threads(),
-        "ranks": ranks.size(),
+        "ranks": distributed.size(),
     }
 
 
@@ -121,5 +120,5 @@ def made_with(device: torch.device, execution: Execution) -> str:
     """What decides the digits of a number, in words: where it changes, a resumed run says so."""
     return (
         f"device {describe(device)}, precision {execution.precision}, threads "
-        f"{torch.get_num_threads()}, ranks {ranks.size()}, torch {torch.__version__}"
+        f"{torch.get_num_threads()}, ranks {distributed.size()}, torch {torch.__version__}"
     )

@@ -5,7 +5,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from meid_bench import distributed as ranks
+from meid_bench import distributed
 from meid_bench.codec import json_line
 from meid_bench.errors import SettingError
 from meid_bench.progress import Progress
@@ -26,7 +26,7 @@ def curve_file(
     Raises:
         DataError: The checkpoint is damaged.
     """
-    if ranks.rank() > 0:
+    if distributed.rank() > 0:
         yield log
         return
     before = checkpoint.progress()

@@ -16,7 +16,7 @@ import pytest
 from click.testing import CliRunner, Result
 from filelock import FileLock
 
-from meid_bench import disk
+from meid_bench import files
 from meid_bench.benchmark.archives import remote, remote_zip, unpack
 from meid_bench.benchmark.benchmark import load_benchmark
 from meid_bench.benchmark.build import BuildResult, build
@@ -315,7 +315,7 @@ def test_one_damaged_member_does_not_keep_the_others(zip_world: World) -> None:
 
 def test_no_space_is_said_before_it_begins(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.build(videos="none")
-    monkeypatch.setattr(disk, "MARGIN", 1 << 60)
+    monkeypatch.setattr(files, "MARGIN", 1 << 60)
     with pytest.raises(DataError, match=r"No space for .* are needed, .* are free"):
         world.build()
     assert not list((world.root / "videos").rglob("*.mp4"))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from meid_bench import disk
+from meid_bench import files
 from meid_bench.benchmark import download
 from meid_bench.benchmark.archives import remote
 from meid_bench.errors import DataError
@@ -188,7 +188,7 @@ def test_a_wrong_file_that_is_there_already_is_named(url: str, tmp_path: Path) -
 def test_no_space_is_said_before_it_begins(
     url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(disk, "MARGIN", 1 << 60)
+    monkeypatch.setattr(files, "MARGIN", 1 << 60)
     with pytest.raises(DataError, match=r"No space for data.zip .* are needed, .* are free"):
         download.download(url, tmp_path / "data.zip")
     assert not (tmp_path / "data.zip").exists()
