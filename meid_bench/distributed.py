@@ -185,20 +185,20 @@ def size() -> int:
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
-def share(total: int, number: int, of: int) -> slice:
+def rank_slice(total: int, number: int, of: int) -> slice:
     """Part `number` of 0..total-1 cut into `of` consecutive parts; sizes differ by one at most."""
     return slice(total * number // of, total * (number + 1) // of)
 
 
-def shares(total: int) -> list[int]:
-    """How many of `total` things each rank has, by `share`."""
-    parts = (share(total, number, size()) for number in range(size()))
+def slice_sizes(total: int) -> list[int]:
+    """How many of `total` things each rank has, by `rank_slice`."""
+    parts = (rank_slice(total, number, size()) for number in range(size()))
     return [part.stop - part.start for part in parts]
 
 
-def own(total: int) -> slice:
-    """This rank's part of `total` things, by `share`."""
-    return share(total, rank(), size())
+def own_slice(total: int) -> slice:
+    """This rank's part of `total` things, by `rank_slice`."""
+    return rank_slice(total, rank(), size())
 
 
 def summed(values: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from meid_bench.distributed import gathered, own, shares
+from meid_bench.distributed import gathered, own_slice, slice_sizes
 from meid_bench.methods.method import Batch, random_order
 
 
@@ -26,7 +26,7 @@ class BatchPart(Batch):
 
     def shuffled(self, count: int | None = None) -> "BatchPart":
         """This part's partners, from the whole batch."""
-        order = random_order(self.total, count, self.generator)[own(self.total)]
+        order = random_order(self.total, count, self.generator)[own_slice(self.total)]
         features, labels = (
             whole_batch(self, values)[order] for values in (self.features, self.labels)
         )
@@ -37,12 +37,12 @@ class BatchPart(Batch):
         """This part's rows of random numbers that are drawn for the whole batch."""
         device = self.features.device
         numbers = torch.rand(self.total, *shape, generator=self.generator, device=device)
-        return numbers[own(self.total)]
+        return numbers[own_slice(self.total)]
 
 
 def whole_batch(batch: Batch, values: Tensor) -> Tensor:
     """All videos' rows of `values` (B, ...), with gradient: for statistics over the whole batch."""
-    return gathered(values, shares(batch.total)) if isinstance(batch, BatchPart) else values
+    return gathered(values, slice_sizes(batch.total)) if isinstance(batch, BatchPart) else values
 
 
 def size_of_whole(batch: Batch) -> int:
@@ -53,4 +53,4 @@ def size_of_whole(batch: Batch) -> int:
 def places(batch: Batch) -> Tensor:
     """Where the videos stand in the whole batch, (B,) int64."""
     everyone = torch.arange(size_of_whole(batch), device=batch.features.device)
-    return everyone[own(batch.total)] if isinstance(batch, BatchPart) else everyone
+    return everyone[own_slice(batch.total)] if isinstance(batch, BatchPart) else everyone

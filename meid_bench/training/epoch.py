@@ -165,12 +165,12 @@ def epoch_batches(
 
 
 def _own_part(step: slice) -> slice:
-    mine = distributed.own(step.stop - step.start)
+    mine = distributed.own_slice(step.stop - step.start)
     return slice(step.start + mine.start, step.start + mine.stop)
 
 
 def _share_sizes(step: slice) -> list[int]:
-    return distributed.shares(step.stop - step.start)
+    return distributed.slice_sizes(step.stop - step.start)
 
 
 @torch.no_grad()

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from meid_bench.benchmark.annotation import Annotation
 from meid_bench.benchmark.benchmark import Benchmark
-from meid_bench.distributed import gathered, own, shares
+from meid_bench.distributed import gathered, own_slice, slice_sizes
 from meid_bench.errors import DataError
 from meid_bench.methods.method import Method
 from meid_bench.methods.samplers import batches
@@ -38,12 +38,12 @@ def explain_split(method: Method, examples: Examples, batch: int) -> dict[str, N
     names = sorted(frame_weights(method.explain(first), frames))
     if not names:
         return {}
-    index = np.arange(len(examples))[own(len(examples))]
+    index = np.arange(len(examples))[own_slice(len(examples))]
     found = [torch.empty(0, len(names), frames, device=examples.device)]
     for features, _ in examples.batches(index, batches(len(index), batch)):
         parts = method.explain(features)
         found.append(torch.stack([parts[name].float() for name in names], dim=1))
-    everyone = gathered(torch.cat(found), shares(len(examples))).cpu().numpy()
+    everyone = gathered(torch.cat(found), slice_sizes(len(examples))).cpu().numpy()
     return {name: everyone[:, position] for position, name in enumerate(names)}
 
 

@@ -5,7 +5,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from meid_bench.distributed import gathered, own, shares
+from meid_bench.distributed import gathered, own_slice, slice_sizes
 from meid_bench.errors import MethodError
 from meid_bench.methods.method import Method
 from meid_bench.methods.samplers import batches
@@ -25,7 +25,7 @@ def predict(method: Method, examples: Examples, batch: int) -> NDArray[np.float3
     """
     method.eval()
     classes = examples.labels.shape[1]
-    index = np.arange(len(examples))[own(len(examples))]
+    index = np.arange(len(examples))[own_slice(len(examples))]
     found = [torch.empty(0, classes, device=examples.device)]
     for features, _ in examples.batches(index, batches(len(index), batch)):
         logits = method(features)
@@ -35,7 +35,7 @@ def predict(method: Method, examples: Examples, batch: int) -> NDArray[np.float3
                 f"expected {(len(features), classes)}, videos by classes"
             )
         found.append(logits.float().sigmoid())
-    everyone = gathered(torch.cat(found), shares(len(examples)))
+    everyone = gathered(torch.cat(found), slice_sizes(len(examples)))
     scores: NDArray[np.float32] = everyone.cpu().numpy()
     if not np.isfinite(scores).all():
         raise MethodError(f"{type(method).__name__} returned logits that are not finite")

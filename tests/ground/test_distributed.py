@@ -13,7 +13,15 @@ import pytest
 import torch
 from torch import nn
 
-from meid_bench.distributed import Ranks, find_ranks, gathered, joined, share, shares, summed
+from meid_bench.distributed import (
+    Ranks,
+    find_ranks,
+    gathered,
+    joined,
+    rank_slice,
+    slice_sizes,
+    summed,
+)
 from meid_bench.errors import MethodError, SettingError
 from meid_bench.methods.batch_part import BatchPart
 from meid_bench.methods.method import Batch
@@ -77,26 +85,26 @@ def work(rank: int, size: int, port: int, cases: dict[str, int], folder: str) ->
 
 def pieces(rank: int, size: int) -> list[float]:
     """Gradients through the sum and the gather, and a batch's randomness and partners."""
-    rows = torch.arange(5.0)[share(5, rank, size)].requires_grad_()
+    rows = torch.arange(5.0)[rank_slice(5, rank, size)].requires_grad_()
     weights = torch.arange(1.0, 6.0)
-    everyone = gathered(rows, shares(5))
+    everyone = gathered(rows, slice_sizes(5))
     ((everyone * weights).sum() * (rank + 1)).backward()
     assert rows.grad is not None
     total = torch.tensor([float(rank + 1)], requires_grad=True)
     (summed(total).square().sum() * (rank + 1)).backward()
     assert total.grad is not None
     generator = torch.Generator().manual_seed(0)
-    features = torch.arange(5.0).view(5, 1, 1)[share(5, rank, size)]
+    features = torch.arange(5.0).view(5, 1, 1)[rank_slice(5, rank, size)]
     batch = BatchPart(features, features.view(-1, 1), None, generator, total=5)
     partner = batch.shuffled()
     chance = batch.uniform()
     return [
         *everyone.tolist(),
-        *gathered(rows.grad, shares(5)).tolist(),
+        *gathered(rows.grad, slice_sizes(5)).tolist(),
         float(total.grad),
-        *gathered(partner.features.flatten(), shares(5)).tolist(),
-        *gathered(partner.labels.flatten(), shares(5)).tolist(),
-        *gathered(chance, shares(5)).tolist(),
+        *gathered(partner.features.flatten(), slice_sizes(5)).tolist(),
+        *gathered(partner.labels.flatten(), slice_sizes(5)).tolist(),
+        *gathered(chance, slice_sizes(5)).tolist(),
     ]
 
 
@@ -104,10 +112,10 @@ def normed(rank: int, size: int) -> list[float]:
     """Two rows normalised over all ranks."""
     box = nn.Sequential(nn.BatchNorm1d(3))
     normalise_over_ranks(box)
-    rows = torch.tensor([[0.0, 1.0, 9.0], [2.0, 5.0, 3.0]])[share(2, rank, size)]
+    rows = torch.tensor([[0.0, 1.0, 9.0], [2.0, 5.0, 3.0]])[rank_slice(2, rank, size)]
     output = box(rows)
     output.sum().backward()  # a rank without rows takes part in the gradients' sums too
-    return gathered(output.detach(), shares(2)).flatten().tolist()
+    return gathered(output.detach(), slice_sizes(2)).flatten().tolist()
 
 
 def whole_runs(root: Path) -> list[float]:
@@ -213,7 +221,7 @@ def test_a_batch_norm_of_its_own_kind_is_refused() -> None:
 
 @pytest.mark.parametrize("total", [0, 1, 5, 16])
 def test_shares_cover_everything_once(total: int) -> None:
-    parts = [share(total, number, 3) for number in range(3)]
+    parts = [rank_slice(total, number, 3) for number in range(3)]
     assert [row for part in parts for row in range(total)[part]] == list(range(total))
     assert max(p.stop - p.start for p in parts) - min(p.stop - p.start for p in parts) <= 1
 
