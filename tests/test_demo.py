@@ -13,7 +13,13 @@ from click.testing import CliRunner
 from meid_bench.benchmark.benchmark import load_benchmark
 from meid_bench.benchmark.charades import read_annotations, read_classes
 from meid_bench.benchmark.longtail import Statistics
-from meid_bench.benchmark.miniature import SECONDS, SPLIT_SIZES, TRAIN_COUNTS, make_release, plan
+from meid_bench.benchmark.miniature import (
+    SECONDS,
+    SPLIT_SIZES,
+    TRAIN_COUNTS,
+    make_release,
+    planned_clips,
+)
 from meid_bench.benchmark.scenery import (
     ACTIONS,
     FRAME_RATE,
@@ -40,9 +46,9 @@ def decoded(file: bytes) -> list[np.ndarray]:
 
 
 def test_the_seed_is_everything() -> None:
-    assert plan(0) == plan(0)
-    assert plan(0) != plan(1)
-    clip = plan(0)["train"][0]
+    assert planned_clips(0) == planned_clips(0)
+    assert planned_clips(0) != planned_clips(1)
+    clip = planned_clips(0)["train"][0]
     films = [
         encode(render(clip.room, clip.shirt, clip.happenings, 1.0, np.random.default_rng(0)))
         for _ in range(2)
@@ -52,7 +58,7 @@ def test_the_seed_is_everything() -> None:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_nothing_is_in_two_splits(seed: int) -> None:
-    clips = plan(seed)
+    clips = planned_clips(seed)
     for noun in ("id", "subject", "script"):
         seen = [{getattr(clip, noun) for clip in of_split} for of_split in clips.values()]
         assert len(set.union(*seen)) == sum(map(len, seen))
@@ -60,7 +66,7 @@ def test_nothing_is_in_two_splits(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_counts_are_as_planned(seed: int) -> None:
-    for split, clips in plan(seed).items():
+    for split, clips in planned_clips(seed).items():
         counts = Counter(label for clip in clips for label in set(clip.labels))
         found = [counts[label] for label in range(len(ACTIONS))]
         assert min(found) >= SPLIT_SIZES[split].least
@@ -70,7 +76,7 @@ def test_counts_are_as_planned(seed: int) -> None:
 
 
 def test_actions_last_long_enough_to_be_seen() -> None:
-    for clip in (clip for of_split in plan(0).values() for clip in of_split):
+    for clip in (clip for of_split in planned_clips(0).values() for clip in of_split):
         for happening in clip.happenings:
             assert 0 <= happening.start < happening.start + 0.7 <= happening.end <= SECONDS
         places = {
@@ -104,7 +110,7 @@ def test_the_files_are_in_the_official_formats(demo_root: Path, tmp_path: Path) 
     assert (folder / "Charades_v1_train.csv").read_text().splitlines()[0] == OFFICIAL
     classes = read_classes(folder / "Charades_v1_classes.txt")
     assert classes == tuple(action.phrase for action in ACTIONS)
-    clips = {clip.id: clip for of_split in plan(0).values() for clip in of_split}
+    clips = {clip.id: clip for of_split in planned_clips(0).values() for clip in of_split}
     for file in ("train", "test"):
         for video in read_annotations(folder / f"Charades_v1_{file}.csv", len(classes)):
             clip = clips.pop(video.id)
@@ -124,7 +130,7 @@ def test_every_row_has_its_video(demo_root: Path) -> None:
     with zipfile.ZipFile(demo_root / RELEASE / "Charades_v1_480.zip") as archive:
         names = set(archive.namelist())
         assert len(decoded(archive.read(min(names)))) == SECONDS * FRAME_RATE
-    clips = [clip for of_split in plan(0).values() for clip in of_split]
+    clips = [clip for of_split in planned_clips(0).values() for clip in of_split]
     assert names == {f"Charades_v1_480/{clip.id}.mp4" for clip in clips}
 
 

@@ -99,7 +99,7 @@ def make_release(folder: Path, seed: int, frames: int = 8) -> Path:
         if there != title:
             raise SettingError(f"{folder} holds {there!r}, not {title!r}; choose another folder")
         return folder
-    clips = plan(seed)
+    clips = planned_clips(seed)
     annotations, videos = folder / "Charades.zip", folder / "Charades_v1_480.zip"
     members = _annotation_files(clips)
     _write_zip(annotations, {f"Charades/{name}": text.encode() for name, text in members.items()})
@@ -112,7 +112,7 @@ def make_release(folder: Path, seed: int, frames: int = 8) -> Path:
     return folder
 
 
-def plan(seed: int) -> dict[str, list[Clip]]:
+def planned_clips(seed: int) -> dict[str, list[Clip]]:
     """Draw who does what, where and when: split to clips; no id, subject or script is in two."""
     draw = random.Random(seed)
     names = iter(_names(draw, 5, 200))

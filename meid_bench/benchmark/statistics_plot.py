@@ -9,12 +9,10 @@ from meid_bench.benchmark.benchmark import SPLITS, Benchmark
 from meid_bench.benchmark.longtail import GROUPS
 from meid_bench.errors import SettingError
 from meid_bench.files import atomic
+from meid_bench.palette import GROUP_COLOURS, SPLIT_COLOURS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-COLOURS = {"train": "#1f4e79", "val": "#c55a11", "test": "#548235"}
-SHADES = {"head": "#e8eef5", "medium": "#f6f6f6", "tail": "#fbeee6"}
 
 
 def plot_classes(benchmark: Benchmark, path: Path) -> None:
@@ -49,7 +47,9 @@ def _draw(axes: "Axes", benchmark: Benchmark) -> None:
     start = 0
     for group in GROUPS:
         size = len(benchmark.groups[group])
-        axes.axvspan(start - 0.5, start + size - 0.5, color=SHADES[group], zorder=0)
+        axes.axvspan(
+            start - 0.5, start + size - 0.5, color=GROUP_COLOURS[group], alpha=0.08, zorder=0
+        )
         if size:
             axes.annotate(
                 f"{group} ({size})",
@@ -66,7 +66,7 @@ def _draw(axes: "Axes", benchmark: Benchmark) -> None:
             ranks,
             counts,
             drawstyle="steps-mid",
-            color=COLOURS[split],
+            color=SPLIT_COLOURS[split],
             linewidth=1.8 if split == "train" else 0.8,
             label=f"{split} ({len(benchmark.splits[split]):,} videos)",
         )

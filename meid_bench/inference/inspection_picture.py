@@ -13,8 +13,8 @@ from matplotlib.patches import Patch
 
 from meid_bench.files import atomic
 from meid_bench.inference.inspection import Inspection
+from meid_bench.palette import GROUP_COLOURS
 
-COLOURS = {"head": "#0072b2", "medium": "#d98a00", "tail": "#009e73"}
 LINES = ("#1b1b1b", "#cc3377", "#7755bb", "#777777")
 TOP = 6
 THUMBNAIL = 160  # pixels, width
@@ -44,7 +44,7 @@ def draw(inspection: Inspection) -> Figure:
     _draw_weights(curves, inspection)
     _draw_frames(strip, inspection)
     _draw_intervals(bars, inspection)
-    bins = [Patch(color=colour, label=group) for group, colour in COLOURS.items()]
+    bins = [Patch(color=colour, label=group) for group, colour in GROUP_COLOURS.items()]
     figure.legend(handles=bins, loc="outside lower center", ncols=3, fontsize=9, frameon=False)
     for column, name in enumerate(inspection.scores):
         _draw_predictions(figure.add_subplot(grid[3, column]), inspection, name)
@@ -100,13 +100,13 @@ def _draw_intervals(axes: Any, inspection: Inspection) -> None:
             for interval in inspection.video.intervals
             if interval.label == label and inspection.in_seconds
         ]
-        axes.broken_barh(spans, (row - 0.36, 0.72), color=COLOURS[inspection.group[label]])
+        axes.broken_barh(spans, (row - 0.36, 0.72), color=GROUP_COLOURS[inspection.group[label]])
     axes.set_ylim(len(labels) - 0.4, -0.6)
     axes.set_yticks(range(len(labels)))
     names = axes.set_yticklabels([_short(inspection.classes[c], 34) for c in labels], fontsize=9)
     for text, label in zip(names, labels, strict=True):
         text.set_parse_math(False)
-        text.set_color(COLOURS[inspection.group[label]])
+        text.set_color(GROUP_COLOURS[inspection.group[label]])
     axes.set_xlabel("seconds" if inspection.in_seconds else "frame (when is not known)")
     axes.set_xlim(*span(inspection))
 
@@ -114,7 +114,7 @@ def _draw_intervals(axes: Any, inspection: Inspection) -> None:
 def _draw_predictions(axes: Any, inspection: Inspection, name: str) -> None:
     scores = inspection.scores[name]
     best = np.argsort(-scores, kind="stable")[:TOP]
-    colours = [COLOURS[inspection.group[c]] for c in best]
+    colours = [GROUP_COLOURS[inspection.group[c]] for c in best]
     axes.barh(range(len(best)), scores[best], color=colours, height=0.7, alpha=0.45)
     axes.set_yticks([])
     axes.set_ylim(len(best) - 0.4, -0.6)
@@ -131,7 +131,7 @@ def _draw_predictions(axes: Any, inspection: Inspection, name: str) -> None:
 
 
 def _order(inspection: Inspection, label: int) -> int:
-    return list(COLOURS).index(inspection.group[label])
+    return list(GROUP_COLOURS).index(inspection.group[label])
 
 
 def _short(name: str, width: int) -> str:

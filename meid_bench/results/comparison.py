@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from meid_bench.errors import SettingError, unknown
 from meid_bench.results.board import Board, Section
-from meid_bench.results.joint_intervals import Interval
+from meid_bench.results.joint_intervals import ConfidenceInterval
 from meid_bench.results.row_draws import RowDraws
 from meid_bench.results.rows import Row
 
@@ -36,7 +36,7 @@ class Comparison:
     """
 
     names: tuple[str, ...]
-    differences: Mapping[tuple[str, str], Mapping[str, Interval]]
+    differences: Mapping[tuple[str, str], Mapping[str, ConfidenceInterval]]
     best: str
     tied: tuple[str, ...]
     p: Mapping[str, float]
@@ -88,7 +88,7 @@ def compare(board: Board, names: Sequence[str]) -> Comparison:
     )
 
 
-def told(found: Mapping[str, Interval]) -> bool:
+def told(found: Mapping[str, ConfidenceInterval]) -> bool:
     """Whether the first of two rows is better overall by more than chance."""
     return "overall" in found and found["overall"].differs and found["overall"].low > 0
 

@@ -18,7 +18,7 @@ SMALLEST_SLOPE = 0.8
 
 
 @dataclass(frozen=True, slots=True)
-class Interval:
+class ConfidenceInterval:
     """A difference on the full data, its interval, and the p-value of "no difference".
 
     Unless nothing moves the difference at all, which says nothing, p is at most 5 % exactly where
@@ -99,7 +99,7 @@ class Joint:
         size = float(centred @ centred)
         return min(max(float(centred @ self._mean) / size, SMALLEST_SLOPE), 1.0) if size else 1.0
 
-    def interval(self, first: str, second: str) -> Interval | None:
+    def interval(self, first: str, second: str) -> ConfidenceInterval | None:
         """The difference `first` - `second`; None where the measure is not defined."""
         i, j = self.names.index(first), self.names.index(second)
         if not self.resamples:
@@ -111,7 +111,7 @@ class Joint:
         above = self.resamples - np.searchsorted(self._largest, reached, side="left")
         p = (above + 1) / (self.resamples + 1)
         low, high = (mean - half) / self.slope, (mean + half) / self.slope
-        return Interval(float(difference), float(low), float(high), float(p))
+        return ConfidenceInterval(float(difference), float(low), float(high), float(p))
 
 
 def seed_draws(

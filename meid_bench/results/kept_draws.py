@@ -15,7 +15,7 @@ from meid_bench.results.bootstrap import draw_weights, measures_of, resampled_me
 from meid_bench.results.record import SCORES
 from meid_bench.results.score_file import load_test_scores
 
-FILE = "resamples.npz"
+RESAMPLES_FILE = "resamples.npz"
 FORMAT = 1
 # Videos without subjects are resampled in so many groups at most: of independent videos these are
 # independent too, and the cost no longer grows with the square of the list.
@@ -89,10 +89,10 @@ class KeptDraws:
 
     def _kept(self, folder: Path) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         nothing = np.zeros(0), np.zeros((0, 1 + len(self.benchmark.groups)))
-        if not (folder / FILE).is_file():
+        if not (folder / RESAMPLES_FILE).is_file():
             return nothing
         try:
-            with np.load(folder / FILE, allow_pickle=False) as arrays:
+            with np.load(folder / RESAMPLES_FILE, allow_pickle=False) as arrays:
                 stamp, full, means = str(arrays["stamp"]), arrays["full"], arrays["means"]
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
             stamp = ""
@@ -104,7 +104,7 @@ class KeptDraws:
 
     def _keep(self, folder: Path, full: NDArray[np.float64], means: NDArray[np.float64]) -> None:
         try:
-            with atomic(folder / FILE) as temporary, temporary.open("wb") as file:
+            with atomic(folder / RESAMPLES_FILE) as temporary, temporary.open("wb") as file:
                 np.savez(file, stamp=np.array(self._stamp(folder)), full=full, means=means)
         except OSError:
             self.unkept.append(folder)

@@ -9,7 +9,7 @@ from meid_bench.benchmark.longtail import Statistics
 from meid_bench.codec import decode
 from meid_bench.errors import unknown
 
-FILE = "published_results.json"
+NUMBERS_FILE = "published_results.json"
 # Tables of whole methods; one that prints accuracies too comes before one that does not.
 WHOLE_METHODS = ("s4", "2", "3", "s5", "zoo")
 
@@ -118,6 +118,6 @@ def published_statistics(dataset: str) -> Statistics:
 
 @cache
 def _load() -> tuple[dict, tuple[PublishedRow, ...]]:  # type: ignore[type-arg]
-    data = json.loads(Path(__file__).with_name(FILE).read_text(encoding="utf-8"))
+    data = json.loads(Path(__file__).with_name(NUMBERS_FILE).read_text(encoding="utf-8"))
     rows = (row | {"source": data["sources"][row["source"]]} for row in data["rows"])
     return data, tuple(decode(PublishedRow, row) for row in rows)

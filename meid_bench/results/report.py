@@ -25,8 +25,8 @@ from meid_bench.results.published import PublishedRow, caution, published_result
 from meid_bench.results.record import CurvePoint, read_curve, read_records
 from meid_bench.results.report_rows import (
     cells,
+    class_aps,
     match_published,
-    mean_ap,
     row_labels,
     run_facts,
     run_title,
@@ -175,7 +175,7 @@ class _Part:
             "counts": benchmark.counts.tolist(),
             "groups": [group[c] for c in range(len(benchmark.classes))],
             "rows": [
-                {"label": label, "ap": mean_ap(row)}
+                {"label": label, "ap": class_aps(row)}
                 for label, row in zip(self.labels, rows, strict=True)
             ],
             "plots": plots,

@@ -13,14 +13,13 @@ from bokeh.plotting import figure
 from bokeh.transform import dodge
 
 from meid_bench.benchmark.longtail import GROUPS, Bins
+from meid_bench.palette import SERIES
 from meid_bench.results.board_text import spread_text
 from meid_bench.results.record import CurvePoint
 from meid_bench.results.rows import Row
 
 OFFSETS = {"head": 0.26, "medium": 0.0, "tail": -0.26}
 ROW_HEIGHT = 46
-# Okabe and Ito's, without the yellow and the black that a light and a dark page swallow.
-COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#8c6bb1")
 DASHES = ("solid", "dashed", "dotted", "dotdash")
 
 
@@ -144,7 +143,7 @@ def curves(rows: Sequence[Curve]) -> dict[str, Any]:
 
 def curve_style(position: int) -> tuple[str, str]:
     """Colour and dash of the row at a position: all differ up to 28 rows."""
-    return COLOURS[position % len(COLOURS)], DASHES[position // len(COLOURS) % len(DASHES)]
+    return SERIES[position % len(SERIES)], DASHES[position // len(SERIES) % len(DASHES)]
 
 
 def plain(text: str) -> str:

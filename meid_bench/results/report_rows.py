@@ -69,7 +69,7 @@ def cells(rank: int, row: Row) -> dict[str, Any]:
     return {"method": row.first.method, "aggregator": aggregator, "cells": line}
 
 
-def mean_ap(row: Row) -> list[float | None]:
+def class_aps(row: Row) -> list[float | None]:
     """Mean over seeds of each class's AP; None where no test video shows the class."""
     runs = [record.test.per_class_ap for record in row.runs.values()]
     return [

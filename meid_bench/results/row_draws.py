@@ -11,7 +11,7 @@ from meid_bench.errors import DataError
 from meid_bench.progress import Progress
 from meid_bench.results.board import Board, Section
 from meid_bench.results.bootstrap import Resampled, dropped_classes
-from meid_bench.results.joint_intervals import Interval, Joint
+from meid_bench.results.joint_intervals import ConfidenceInterval, Joint
 from meid_bench.results.kept_draws import KeptDraws
 from meid_bench.results.metrics import MEASURES
 from meid_bench.results.rows import Row
@@ -75,7 +75,7 @@ class RowDraws:
         """A row's overall mAP on the full list, mean over seeds, as its scores give it."""
         return float(self._runs[_key(row)][:, 0].mean())
 
-    def intervals(self, first: Row, second: Row) -> dict[str, Interval]:
+    def intervals(self, first: Row, second: Row) -> dict[str, ConfidenceInterval]:
         """Of first - second in every measure; empty where nothing can be resampled.
 
         They hold together with those of all pairs of rows of the sections that the two are in.

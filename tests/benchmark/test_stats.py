@@ -14,6 +14,7 @@ from meid_bench.benchmark.statistics_plot import plot_classes
 from meid_bench.cli.main import cli
 from meid_bench.errors import SettingError
 from meid_bench.files import benchmark_dir
+from meid_bench.palette import GROUP_COLOURS, SPLIT_COLOURS
 
 
 def made_benchmark(expected: Statistics | None = None) -> Benchmark:
@@ -63,9 +64,11 @@ def test_the_picture_shows_the_bins(stats, tmp_path):
     path = tmp_path / "made.png"
     assert stats("made", "--plot", str(path)).exit_code == 0
     picture = imread(path)[..., :3]
-    for shade in ("#e8eef5", "#f6f6f6", "#fbeee6", "#1f4e79"):
-        colour = [int(shade[i : i + 2], 16) / 255 for i in (1, 3, 5)]
-        assert np.isclose(picture, colour, atol=1 / 255).all(axis=-1).any(), shade
+    shades = [(colour, 0.08) for colour in GROUP_COLOURS.values()]
+    for shade, alpha in [*shades, (SPLIT_COLOURS["train"], 1.0)]:
+        colour = np.array([int(shade[i : i + 2], 16) / 255 for i in (1, 3, 5)])
+        seen = 1 - alpha + alpha * colour
+        assert np.isclose(picture, seen, atol=2 / 255).all(axis=-1).any(), shade
 
 
 def test_a_picture_of_no_known_format_is_refused(tmp_path):

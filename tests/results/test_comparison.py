@@ -10,7 +10,7 @@ from meid_bench.results import kept_draws
 from meid_bench.results.board import make_board
 from meid_bench.results.board_text import format_comparison
 from meid_bench.results.comparison import TIED, compare, find_row, full_name, mark_ties
-from meid_bench.results.kept_draws import FILE, KeptDraws, cluster_videos
+from meid_bench.results.kept_draws import RESAMPLES_FILE, KeptDraws, cluster_videos
 from meid_bench.results.metrics import evaluate_scores
 from meid_bench.results.record import Features, save_scores
 from meid_bench.results.row_draws import resamples_for
@@ -193,7 +193,7 @@ def test_draws_are_kept_go_on_and_are_drawn_anew_when_stale(tmp_path, monkeypatc
     _, (note,) = mark_ties(board)
     assert "stale" in note and note.endswith(": r0")
     assert asked[3:] == [2000]
-    (run / FILE).write_bytes(b"broken")
+    (run / RESAMPLES_FILE).write_bytes(b"broken")
     assert "stale" in mark_ties(board)[1][0]
     assert mark_ties(board)[1] == []
 
@@ -207,7 +207,7 @@ def test_what_cannot_be_kept_is_drawn_each_time_and_said(tmp_path, monkeypatch):
     monkeypatch.setattr(kept_draws, "atomic", full)
     _, (note,) = mark_ties(board)
     assert "drawn each time: " in note and "r0" in note and "r1" in note
-    assert not list(tmp_path.glob(f"*/{FILE}"))
+    assert not list(tmp_path.glob(f"*/{RESAMPLES_FILE}"))
 
 
 def test_a_long_list_without_subjects_is_resampled_in_groups(monkeypatch):
