@@ -22,6 +22,7 @@ TOOLKIT = __name__.partition(".")[0]
 # What runs is what was loaded, whatever its file says later: module -> how and from what it was.
 _LOADED: dict[str, tuple[ModuleSpec, bytes]] = {}
 _STARTED = time.time_ns()
+_IMPORTERS = ("import_module", "__import__")
 
 
 @contextmanager
@@ -39,8 +40,9 @@ def code_of(*loaded: Any) -> str:
     """SHA-256 of the source that classes or functions are from, with its helpers.
 
     Helpers are the modules that one imports, at any depth and anywhere in a file, of its own
-    package; of a module that is in no package, those of its own folder. Other packages, and this
-    toolkit, are named in a record by their versions. Line ends do not count.
+    package; of a module that is in no package, those of its own folder. `import_module` counts
+    where the name is written out. Other packages, and this toolkit, are named in a record by their
+    versions. Line ends do not count.
 
     Args:
         loaded: A method's class, and a network's function where it runs on one.
@@ -130,16 +132,23 @@ def _imported(name: str, spec: ModuleSpec, source: bytes) -> Iterator[str]:
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            start = package.split(".")[: len(package.split(".")) - node.level + 1]
-            base = ".".join(
-                [*(start if node.level else []), *([node.module] if node.module else [])]
-            )
+            base = _absolute("." * node.level + (node.module or ""), package)
             names = [base, *(f"{base}.{alias.name}" for alias in node.names)]
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith(_IMPORTERS):
+            given = [each for each in node.args[:1] if isinstance(each, ast.Constant)]
+            names = [_absolute(str(each.value), package) for each in given]
         else:
             continue
         for dotted in names:
             parts = dotted.split(".")  # a package's __init__ runs with each of its modules
             yield from (".".join(parts[: end + 1]) for end in range(len(parts)))
+
+
+def _absolute(name: str, package: str) -> str:
+    try:
+        return importlib.util.resolve_name(name, package)
+    except ImportError:  # above the package: no import succeeds with it
+        return ""
 
 
 def _akin(name: str, module: str) -> bool:

@@ -84,6 +84,25 @@ def test_a_package_counts_what_it_imports_of_itself(tmp_path, monkeypatch):
     assert code_of(loaded(tmp_path, "pack.method:Scaled", monkeypatch)) != first
 
 
+def test_modules_that_are_imported_by_a_written_name_count(tmp_path, monkeypatch):
+    (tmp_path / "pack").mkdir()
+    imports = "import importlib\nfrom importlib import import_module"
+    calls = {
+        "one": 'importlib.import_module("pack.one").A',
+        "two": 'import_module(".two", __package__).A',
+        "three": '__import__("pack.three").three.A',
+    }
+    for name in ("__init__", *calls):
+        (tmp_path / "pack" / f"{name}.py").write_text("A = 1\n")
+    text = METHOD.format(imports=imports, factor=" * ".join(calls.values()))
+    (tmp_path / "pack" / "method.py").write_text(text)
+    sums = [code_of(loaded(tmp_path, "pack.method:Scaled", monkeypatch))]
+    for name in calls:
+        (tmp_path / "pack" / f"{name}.py").write_text("A = 2\n")
+        sums.append(code_of(loaded(tmp_path, "pack.method:Scaled", monkeypatch)))
+    assert len(set(sums)) == 4
+
+
 def test_what_was_loaded_counts_and_not_what_its_file_says_later(tmp_path, monkeypatch):
     (tmp_path / "mine.py").write_text(METHOD.format(imports="", factor=1))
     kind = loaded(tmp_path, "mine:Scaled", monkeypatch)
