@@ -8,6 +8,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
 from meid_bench.errors import MethodError, SettingError, unknown
+from meid_bench.methods.code_identity import sources_kept
 from meid_bench.methods.layers import MakeAggregator
 from meid_bench.methods.method import Method
 
@@ -60,7 +61,8 @@ def find_network(name: str) -> Callable[[MakeAggregator], MakeAggregator]:
     networks = {entry.name: entry for entry in entry_points(group=NETWORKS)}
     if name not in networks:
         raise unknown("network", name, ["own", *networks])
-    wrap: Callable[[MakeAggregator], MakeAggregator] = networks[name].load()
+    with sources_kept(networks[name].module):
+        wrap: Callable[[MakeAggregator], MakeAggregator] = networks[name].load()
     return wrap
 
 
@@ -70,7 +72,8 @@ def _load(entry: EntryPoint) -> type[Method]:
     if here not in sys.path:
         sys.path.append(here)
     try:
-        loaded = importlib.import_module(module)
+        with sources_kept(module):
+            loaded = importlib.import_module(module)
     except ModuleNotFoundError as error:
         if error.name and (module == error.name or module.startswith(error.name + ".")):
             raise SettingError(

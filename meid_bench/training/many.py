@@ -14,6 +14,7 @@ import torch
 
 from meid_bench.cores import cores
 from meid_bench.errors import MeidBenchError, SettingError
+from meid_bench.mainless import mainless
 from meid_bench.methods.registry import registered
 from meid_bench.results.record import Result
 from meid_bench.training.checkpoint import checkpoint_of
@@ -178,7 +179,8 @@ class _Worker:
         self.pipe, theirs = context.Pipe()
         arguments = (theirs, root, str(device), execution, tensorboard)
         self._process = context.Process(target=_work, args=arguments, daemon=True)
-        self._process.start()
+        with mainless():
+            self._process.start()
         theirs.close()  # so that the pipe ends with the process
         self._request: Request | None = None
 

@@ -9,6 +9,7 @@ from tabulate import tabulate
 from meid_bench.benchmark.benchmark import load_benchmark
 from meid_bench.benchmark.longtail import table1_row
 from meid_bench.errors import MeidBenchError
+from meid_bench.results.board import PROTOCOL_TITLES
 from meid_bench.results.board_text import spread_text
 from meid_bench.results.joint_intervals import CONFIDENCE
 from meid_bench.results.kept_draws import cluster_videos
@@ -26,9 +27,16 @@ PRINTED = {**{name: name for name in MEASURES}, "acc1": "Acc@1", "acc5": "Acc@5"
 def format_reproduced(one: Reproduced, asked: TableRequest) -> str:
     """Our rows and the paper's, with the columns that the paper prints."""
     part = one.part
+    own = {variant.label: variant.settings for variant in part.block.variants}
+    protocols = frozenset(  # a table's own settings of a row are no change
+        "changed" if row.protocol == "changed" and row.variant.keys() - own[label] else "paper"
+        for label, row in one.rows.items()
+        if row.protocol != "equal"
+    )
+    protocol = PROTOCOL_TITLES.get(protocols, asked.protocol)
     title = (
         f"{part.benchmark.title}, {part.block.aggregator}, features {part.store.folder.name}, "
-        f"protocol {asked.protocol}: test mAP, mean ± std over seeds {_seeds(asked.seeds)}"
+        f"protocol {protocol}: test mAP, mean ± std over seeds {_seeds(asked.seeds)}"
     )
     parts = [title, _ours(one, asked.preset)]
     if part.store.untrained:

@@ -14,12 +14,12 @@ from meid_bench.errors import DataError, SettingError, unknown
 from meid_bench.features.npy_store import open_store
 from meid_bench.features.store import FeatureStore, find_store
 from meid_bench.files import runs_dir
+from meid_bench.methods.code_identity import code_of
 from meid_bench.methods.method import Task
 from meid_bench.methods.presets import preset_in_force
 from meid_bench.methods.registry import find_method, find_network
 from meid_bench.methods.settings import RunnerConfig, Settings
 from meid_bench.results.record import RECORD
-from meid_bench.training.code_identity import code_of
 from meid_bench.training.data import missing_ids
 from meid_bench.training.model import Model, build_method, stages_of
 from meid_bench.training.protocol import GRID, PROTOCOLS, Protocol, rates_of, resolve
@@ -163,7 +163,7 @@ def plan(request: Request, root: Path) -> Plan:
     )
     recorded = settings.recorded(task)
     network = () if request.network == "own" else (find_network(request.network),)
-    code = code_of(kind, *network)  # type: ignore[arg-type]  # a class is hashable
+    code = code_of(kind, *network)
     name = _run_name(request, preset, model, benchmark, code, store.manifest.conditions)
     return Plan(
         request=request,

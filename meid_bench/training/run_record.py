@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from meid_bench import __version__, distributed
 from meid_bench.device import describe
 from meid_bench.features.store import FeatureStore
+from meid_bench.methods.code_identity import commit
 from meid_bench.methods.method import Method
 from meid_bench.results.metrics import EVALUATOR, Metrics
 from meid_bench.results.record import SCHEMA, Features, Result
 from meid_bench.training.cache import Cache
 from meid_bench.training.checkpoint import Fit
-from meid_bench.training.code_identity import commit
 from meid_bench.training.execution import Execution
 from meid_bench.training.request import Plan
 

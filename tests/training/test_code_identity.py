@@ -1,5 +1,6 @@
 """A run knows its code: what is part of its sum, and that two versions are never one row."""
 
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -9,11 +10,12 @@ import torch
 from click.testing import CliRunner
 
 from meid_bench.cli.main import cli
+from meid_bench.errors import MethodError
+from meid_bench.methods import code_identity
+from meid_bench.methods.code_identity import code_of, commit
 from meid_bench.methods.registry import find_method, registered
 from meid_bench.results.board import load_board
 from meid_bench.results.record import RECORD, load_result
-from meid_bench.training import code_identity
-from meid_bench.training.code_identity import code_of, commit
 from meid_bench.training.request import Request, plan
 from meid_bench.training.run import run
 from tests.toy import write_toy
@@ -31,13 +33,20 @@ class Scaled(AggregatorMethod):
 SETTINGS = {"epochs": "2", "milestones": "1", "batch": "16"}
 
 
-def loaded(folder: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> type:
-    """The class as a new process would load it."""
-    for module in [m for m in sys.modules if m.split(".")[0] in ("mine", "tool", "lib", "pack")]:
+def start_anew(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Modules are loaded as by a new process."""
+    own = ("mine", "tool", "lib", "pack", "other")
+    for module in [m for m in sys.modules if m.split(".")[0] in own]:
         del sys.modules[module]
+    importlib.invalidate_caches()
     monkeypatch.setattr(sys, "dont_write_bytecode", True)  # versions of one second, one .pyc
     monkeypatch.chdir(folder)
     monkeypatch.setattr(sys, "path", [str(folder), *sys.path])
+
+
+def loaded(folder: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> type:
+    """The class as a new process would load it."""
+    start_anew(folder, monkeypatch)
     return find_method(name)
 
 
@@ -75,6 +84,25 @@ def test_a_package_counts_what_it_imports_of_itself(tmp_path, monkeypatch):
     assert code_of(loaded(tmp_path, "pack.method:Scaled", monkeypatch)) != first
 
 
+def test_modules_that_are_imported_by_a_written_name_count(tmp_path, monkeypatch):
+    (tmp_path / "pack").mkdir()
+    imports = "import importlib\nfrom importlib import import_module"
+    calls = {
+        "one": 'importlib.import_module("pack.one").A',
+        "two": 'import_module(".two", __package__).A',
+        "three": '__import__("pack.three").three.A',
+    }
+    for name in ("__init__", *calls):
+        (tmp_path / "pack" / f"{name}.py").write_text("A = 1\n")
+    text = METHOD.format(imports=imports, factor=" * ".join(calls.values()))
+    (tmp_path / "pack" / "method.py").write_text(text)
+    sums = [code_of(loaded(tmp_path, "pack.method:Scaled", monkeypatch))]
+    for name in calls:
+        (tmp_path / "pack" / f"{name}.py").write_text("A = 2\n")
+        sums.append(code_of(loaded(tmp_path, "pack.method:Scaled", monkeypatch)))
+    assert len(set(sums)) == 4
+
+
 def test_what_was_loaded_counts_and_not_what_its_file_says_later(tmp_path, monkeypatch):
     (tmp_path / "mine.py").write_text(METHOD.format(imports="", factor=1))
     kind = loaded(tmp_path, "mine:Scaled", monkeypatch)
@@ -82,6 +110,40 @@ def test_what_was_loaded_counts_and_not_what_its_file_says_later(tmp_path, monke
     (tmp_path / "mine.py").write_text(METHOD.format(imports="", factor=5))
     assert code_of(kind) == first
     assert code_of(loaded(tmp_path, "mine:Scaled", monkeypatch)) != first
+
+
+def test_another_class_of_an_edited_module_is_the_code_that_was_loaded(tmp_path, monkeypatch):
+    """In a sweep each run is planned when its turn comes: B ran as loaded, under the new sum."""
+    text = METHOD.format(imports="import tool", factor="tool.A") + "class B(Scaled):\n    pass\n"
+    (tmp_path / "mine.py").write_text(text)
+    (tmp_path / "tool.py").write_text("A = 1\n")
+    first = code_of(loaded(tmp_path, "mine:Scaled", monkeypatch))
+    (tmp_path / "other.py").write_text("import tool\n" + METHOD.format(imports="", factor=1))
+    before = code_of(find_method("other:Scaled"))
+    (tmp_path / "mine.py").write_text(text + "C = 1\n")
+    (tmp_path / "tool.py").write_text("A = 2\n")
+    assert code_of(find_method("mine:B")) == first
+    del sys.modules["other"]
+    assert code_of(find_method("other:Scaled")) == before  # of a helper too
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_a_module_that_was_edited_between_import_and_plan_is_refused(
+    compiled, tmp_path, monkeypatch
+):
+    (tmp_path / "mine.py").write_text(METHOD.format(imports="", factor=1))
+    start_anew(tmp_path, monkeypatch)
+    monkeypatch.setattr(sys, "dont_write_bytecode", not compiled)
+    module = importlib.import_module("mine")
+    if compiled:  # the .pyc says that the file is still what was loaded
+        first = code_of(module.Scaled)
+        (tmp_path / "mine.py").write_text(METHOD.format(imports="", factor=234))
+        importlib.reload(module)
+        assert code_of(module.Scaled) != first
+        importlib.reload(module)
+    (tmp_path / "mine.py").write_text(METHOD.format(imports="", factor=15))
+    with pytest.raises(MethodError, match=r"mine.py has changed since it was loaded.*new process"):
+        code_of(find_method("mine:Scaled"))
 
 
 def test_methods_of_the_project_have_sums_of_their_own():

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -156,6 +158,41 @@ def test_two_processes_run_a_list_and_a_process_that_dies_costs_one_run(tmp_path
         assert one.result is not None and two.result is not None and two.folder is not None
         assert (one.result.test, one.result.val) == (two.result.test, two.result.val)
         assert load_result(two.folder) == two.result
+
+
+# No `if __name__ == "__main__"`: a worker that ran this would write a second line, and go on.
+SCRIPT = """
+import sys
+from pathlib import Path
+root = Path(sys.argv[1])
+with (root / "started").open("a") as file:
+    file.write("once\\n")
+
+import torch
+from meid_bench.training.execution import Execution
+from meid_bench.training.many import run_on_each
+from meid_bench.training.request import Request
+short = {"epochs": "1", "milestones": "", "batch": "16"}
+requests = [Request("plain", "toy", "nonlinear", seed=seed, settings=short) for seed in (0, 1)]
+outcomes = run_on_each(requests, root, [torch.device("cpu")] * 2, Execution(), lambda line: None)
+print([outcome.error for outcome in outcomes])
+"""
+
+
+def test_processes_do_not_run_the_script_that_starts_them(tmp_path: Path) -> None:
+    write_toy(tmp_path)
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    done = subprocess.run(
+        [sys.executable, str(script), str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, "[None, None]\n"), done.stderr
+    assert (tmp_path / "started").read_text() == "once\n"
 
 
 def test_ranks_share_a_list_of_several_runs(

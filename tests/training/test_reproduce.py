@@ -234,6 +234,25 @@ def test_on_the_authors_lists_the_difference_is_shown_and_on_others_nothing_is(
     assert "Published" in shortened and "ours - paper" not in shortened
 
 
+def test_the_heading_says_what_protocol_the_rows_ran_under(tmp_path: Path) -> None:
+    write(tmp_path, "videolt", "VideoLT", "resnet50")
+    (part,), _ = available(TableRequest("s1"), tmp_path)
+
+    def heading(*changed: tuple[str, ...]) -> str:
+        rows = {
+            variant.label: make_row(
+                {tmp_path: make_result(settings=dict.fromkeys(names, 1), changed=names)}
+            )
+            for variant, names in zip(part.block.variants, changed, strict=False)
+        }
+        text = format_reproduced(Reproduced(part, rows), TableRequest("s1"))
+        return re.split("protocol |: test mAP", text)[1]
+
+    assert heading() == heading(("static",), ("static",)) == "paper"  # the table's own settings
+    assert heading(("batch",), ("static", "batch")) == "changed, as every row names"
+    assert heading((), ("batch",)) == "paper, or changed where a row names settings"
+
+
 def test_the_supplements_tables_run_what_our_settings_can(tmp_path: Path) -> None:
     write(tmp_path, "videolt", "VideoLT", "resnet50")
     (part,), _ = available(TableRequest("s1"), tmp_path)

@@ -6,28 +6,52 @@ import importlib.util
 import subprocess
 import sys
 import sysconfig
+import time
 import tomllib
-from collections.abc import Hashable, Iterator
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from importlib.machinery import ModuleSpec
 from pathlib import Path
+from typing import Any
+
+from meid_bench.errors import MethodError
 
 TOOLKIT = __name__.partition(".")[0]
 
+# What runs is what was loaded, whatever its file says later: module -> how and from what it was.
+_LOADED: dict[str, tuple[ModuleSpec, bytes]] = {}
+_STARTED = time.time_ns()
+_IMPORTERS = ("import_module", "__import__")
 
-@cache  # by the objects: what was loaded is what runs, whatever its file says later
-def code_of(*loaded: Hashable) -> str:
+
+@contextmanager
+def sources_kept(module: str) -> Iterator[None]:
+    """Read the source of a module and of its helpers as they are imported inside."""
+    before = set(sys.modules)
+    yield
+    for name in sys.modules.keys() - before:
+        spec = _spec(name) if _akin(name, module) else None
+        if spec is not None:
+            _LOADED[name] = (spec, _read(spec))
+
+
+def code_of(*loaded: Any) -> str:
     """SHA-256 of the source that classes or functions are from, with its helpers.
 
     Helpers are the modules that one imports, at any depth and anywhere in a file, of its own
-    package; of a module that is in no package, those of its own folder. Other packages, and this
-    toolkit, are named in a record by their versions. Line ends do not count.
+    package; of a module that is in no package, those of its own folder. `import_module` counts
+    where the name is written out. Other packages, and this toolkit, are named in a record by their
+    versions. Line ends do not count.
 
     Args:
         loaded: A method's class, and a network's function where it runs on one.
 
     Returns:
         Hexadecimal, over each module's name and source in the order of names.
+
+    Raises:
+        MethodError: A file may have been edited since it was loaded.
     """
     found: dict[str, bytes] = {}
     for own in (each.__module__ for each in loaded):
@@ -37,7 +61,7 @@ def code_of(*loaded: Hashable) -> str:
             spec = _spec(name)
             if name in found or spec is None:
                 continue
-            found[name] = source = _source(spec)
+            found[name] = source = _source(name, spec)
             ahead += [other for other in _imported(name, spec, source) if _akin(other, own)]
     digest = hashlib.sha256()
     for name, source in sorted(found.items()):
@@ -46,17 +70,50 @@ def code_of(*loaded: Hashable) -> str:
 
 
 def _spec(name: str) -> ModuleSpec | None:
-    module = sys.modules.get(name)
-    if module is not None and module.__spec__ is not None:
-        return module.__spec__
+    loaded: ModuleSpec | None = getattr(sys.modules.get(name), "__spec__", None)
+    if loaded is not None:
+        return loaded
     try:
         return importlib.util.find_spec(name)
     except (ImportError, AttributeError, ValueError):  # a name of a module, and no module itself
         return None
 
 
-def _source(spec: ModuleSpec) -> bytes:
-    """What the module was loaded from; nothing for a namespace package, or a built-in module."""
+def _source(name: str, spec: ModuleSpec) -> bytes:
+    """What the module was loaded from, or would be."""
+    kept_spec, kept = _LOADED.get(name, (None, b""))
+    if kept_spec is spec:  # a reloaded module has another
+        return kept
+    source = _read(spec)
+    if name in sys.modules:
+        if _edited(spec):
+            raise MethodError(
+                f"{spec.origin} has changed since it was loaded, and a run would be recorded under "
+                "code that it did not run; start a new process"
+            )
+        _LOADED[name] = (spec, source)
+    return source
+
+
+def _edited(spec: ModuleSpec) -> bool:
+    """Whether a file is younger than this process, and not what Python compiled last."""
+    try:
+        file = Path(spec.origin or "built-in").stat()
+    except OSError:  # of a zip, built in, or a package that is a folder alone
+        return False
+    if file.st_mtime_ns <= _STARTED:
+        return False
+    try:
+        compiled = Path(spec.cached or "").read_bytes()[8:16]
+    except OSError:
+        return True
+    return compiled != b"".join(
+        (int(number) & 0xFFFFFFFF).to_bytes(4, "little") for number in (file.st_mtime, file.st_size)
+    )
+
+
+def _read(spec: ModuleSpec) -> bytes:
+    """A module's source; nothing for a namespace package, or a built-in module."""
     read = getattr(spec.loader, "get_data", None)
     if read is None or spec.origin is None:
         return b""
@@ -75,16 +132,23 @@ def _imported(name: str, spec: ModuleSpec, source: bytes) -> Iterator[str]:
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            start = package.split(".")[: len(package.split(".")) - node.level + 1]
-            base = ".".join(
-                [*(start if node.level else []), *([node.module] if node.module else [])]
-            )
+            base = _absolute("." * node.level + (node.module or ""), package)
             names = [base, *(f"{base}.{alias.name}" for alias in node.names)]
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith(_IMPORTERS):
+            given = [each for each in node.args[:1] if isinstance(each, ast.Constant)]
+            names = [_absolute(str(each.value), package) for each in given]
         else:
             continue
         for dotted in names:
             parts = dotted.split(".")  # a package's __init__ runs with each of its modules
             yield from (".".join(parts[: end + 1]) for end in range(len(parts)))
+
+
+def _absolute(name: str, package: str) -> str:
+    try:
+        return importlib.util.resolve_name(name, package)
+    except ImportError:  # above the package: no import succeeds with it
+        return ""
 
 
 def _akin(name: str, module: str) -> bool:
