@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from meid_bench.errors import DataError
+from meid_bench.errors import DataError, SettingError
 
 T = TypeVar("T")
 TOO_DEEP = "is nested too deeply"
@@ -58,12 +58,25 @@ def encode(value: Any, where: str = "") -> Any:
         return [encode(item, f"{where}[{i}]") for i, item in enumerate(value)]
     elif isinstance(value, Mapping):
         if all(isinstance(key, str) for key in value):
-            return {key: encode(item, _join(where, key)) for key, item in value.items()}
+            named = f"a key of {where or 'the value'}"
+            return {encode(k, named): encode(item, _join(where, k)) for k, item in value.items()}
         reason = "its keys are not text"
     raise ValueError(
         f"{where or 'the value'} is {_shown(value)}, which no file can hold ({reason}); it must be "
         "text, true, false, none, a finite number, or a list or dictionary of these"
     )
+
+
+def check_recordable(value: Any, where: str) -> None:
+    """Refuse what no file can hold before any work is done on it; the arguments are `encode`'s.
+
+    Raises:
+        SettingError: JSON cannot hold it; names the place.
+    """
+    try:
+        encode(value, where)
+    except ValueError as error:
+        raise SettingError(str(error)) from error
 
 
 def decode(

@@ -4,6 +4,7 @@ import errno
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -62,9 +63,12 @@ def atomic(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     # By the system's own rule for new files: to ask for the umask is to set it, for all threads.
-    os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    created = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+    mode = stat.S_IMODE(os.fstat(created).st_mode)
+    os.close(created)
     try:
         yield temporary
+        temporary.chmod(mode)  # safetensors' save_file puts a file of its own, 0600, in its place
         with temporary.open("rb") as written:
             os.fsync(written.fileno())
         temporary.replace(path)

@@ -72,6 +72,16 @@ def test_an_unknown_command_is_a_usage_error() -> None:
     assert "There is no command 'leaderbord'; did you mean 'leaderboard'?" in result.output
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [["import-features", "f\udcff"], ["extract", "--video-dir", "v\udcff"], ["n\udcff"]],
+)
+def test_an_argument_that_is_no_text_is_a_usage_error(arguments: list[str]) -> None:
+    result = CliRunner().invoke(cli, arguments)
+    assert result.exit_code == 2
+    assert f"The argument {arguments[-1]!r} is not UTF-8; give" in result.output
+
+
 def test_the_wheel_holds_every_file_of_the_packages_and_splits(wheel: ZipFile) -> None:
     tracked = subprocess.run(
         ["git", "ls-files", "meid_bench", "baselines", "meid", "splits"],

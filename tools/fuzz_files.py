@@ -2,6 +2,7 @@
 
 import atexit
 import io
+import json
 import shutil
 import tarfile
 import tempfile
@@ -25,16 +26,20 @@ from meid_bench.benchmark.longtail import Bins
 from meid_bench.benchmark.scenery import encode
 from meid_bench.benchmark.spec import load_spec
 from meid_bench.errors import DataError
+from meid_bench.features import checksum
 from meid_bench.features.account import take_account
+from meid_bench.features.checksum import MEMORY, stamp_of
 from meid_bench.features.decoders import decode_video
 from meid_bench.features.manifest import Failure, Recipe, make_manifest
 from meid_bench.features.networks import load_file
 from meid_bench.features.npy_store import open_store, read_npy
-from meid_bench.features.shard import VideoFeatures
+from meid_bench.features.shard import PATTERN, VideoFeatures
 from meid_bench.features.store import FeatureStore, write_store
 from meid_bench.features.verify import verify_store
 from meid_bench.files import benchmark_dir, features_dir, packaged_splits
 from meid_bench.methods.toy_task import CLASSES, FRAMES, WIDTH, toy_features, toy_labels
+from meid_bench.results.kept_draws import FILE as RESAMPLES
+from meid_bench.results.kept_draws import KeptDraws
 from meid_bench.results.record import load_result, load_scores, read_curve
 from meid_bench.results.score_file import read_scores
 from meid_bench.training.checkpoint import Fit, checkpoint_of
@@ -138,6 +143,31 @@ def trained() -> tuple[Path, Path]:
 def make_run(folder: Path) -> None:
     """A finished run's files."""
     shutil.copytree(trained()[1], folder, dirs_exist_ok=True)
+
+
+def make_memory(root: Path) -> None:
+    """A store, and what it remembers of shards that were found sound."""
+    make_named_store(root)
+    stamps = {path.name: stamp_of(path.stat()) for path in (root / "store").glob(PATTERN)}
+    (root / "store" / MEMORY).write_text(json.dumps(stamps), encoding="utf-8")
+
+
+def used_anew(root: Path) -> object:
+    """All that a store holds, to a process that has not seen it before."""
+    checksum._known.cache_clear()
+    return used(FeatureStore(root / "store"))
+
+
+def make_draws(folder: Path) -> None:
+    """A finished run's files, and its resamples."""
+    make_run(folder)
+    draws(folder)
+
+
+def draws(folder: Path) -> object:
+    """A run's resamples; damaged ones are drawn again."""
+    full, means = KeptDraws(toy_benchmark(), 20).of_run(folder)
+    return full.tobytes(), means.tobytes()
 
 
 def make_checkpoint(folder: Path) -> None:
@@ -324,7 +354,9 @@ CASES = (
         lambda root: take_account(toy_benchmark(), root / "store"),
         text=True,
     ),
+    Case("json memory", f"store/{MEMORY}", make_memory, used_anew, text=True),
     Case("npz scores", "scores.npz", make_run, load_scores),
+    Case("npz resamples", RESAMPLES, make_draws, draws),
     Case(
         "npy features",
         "x.npy",

@@ -17,7 +17,7 @@ from meid_bench.benchmark.download import check_size, download, verify
 from meid_bench.benchmark.source import Source, find_file
 from meid_bench.benchmark.spec import ID, VideoArchive, filename
 from meid_bench.benchmark.video_folder import find_videos
-from meid_bench.codec import decode, read_json
+from meid_bench.codec import check_recordable, decode, read_json
 from meid_bench.errors import DataError
 from meid_bench.files import downloads_dir, videos_dir, write_text
 
@@ -132,8 +132,10 @@ def record_videos(folder: Path, archive: str, ids: Sequence[str], root: Path) ->
     """What a folder holds of the listed videos, as the manifest says it."""
     present = find_videos(folder, ids)
     folder, root = folder.resolve(), root.resolve()
+    path = str(folder.relative_to(root) if folder.is_relative_to(root) else folder)
+    check_recordable(path, "the path of the videos")
     return VideosFound(
-        folder=str(folder.relative_to(root) if folder.is_relative_to(root) else folder),
+        folder=path,
         archive=archive,
         found=len(present),
         missing=tuple(sorted(set(ids) - set(present))),

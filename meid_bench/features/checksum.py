@@ -23,6 +23,7 @@ from functools import cache
 from io import StringIO
 from pathlib import Path
 
+from meid_bench.codec import read_json
 from meid_bench.cores import cores
 from meid_bench.files import write_text
 from meid_bench.progress import Progress
@@ -115,13 +116,14 @@ def stamp_of(status: os.stat_result) -> Stamp:
 def _known(folder: Path) -> dict[str, Stamp]:
     """Name to stamp of a folder's files that were found sound; this process adds to it."""
     try:
-        stored = json.loads((folder / MEMORY).read_text(encoding="utf-8"))
+        stored = read_json(folder / MEMORY)
         return {name: (size, changed, touched) for name, (size, changed, touched) in stored.items()}
     except (OSError, ValueError, TypeError, AttributeError):
         return {}
 
 
 def _save(folder: Path) -> None:
-    known = {name: stamp for name, stamp in _known(folder).items() if (folder / name).exists()}
     with suppress(OSError):  # Where nobody may write, the next process reads them once more.
+        names = {path.name for path in folder.iterdir()}
+        known = {name: stamp for name, stamp in _known(folder).items() if name in names}
         write_text(folder / MEMORY, json.dumps(known) + "\n")

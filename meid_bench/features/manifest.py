@@ -11,7 +11,7 @@ from typing import Any
 from filelock import FileLock
 
 from meid_bench.benchmark.benchmark import Benchmark
-from meid_bench.codec import decode, json_line, read_json, read_json_lines
+from meid_bench.codec import check_recordable, decode, json_line, read_json, read_json_lines
 from meid_bench.errors import DataError
 from meid_bench.files import write_text
 
@@ -130,9 +130,13 @@ def make_manifest(
     fingerprint: str | None = None,
     provenance: Mapping[str, Any] | None = None,
 ) -> Manifest:
-    """The manifest of a benchmark's features, see `Manifest`; a `fingerprint` is for imports."""
+    """The manifest of a benchmark's features, see `Manifest`; a `fingerprint` is for imports.
+
+    Raises:
+        SettingError: A name in it is no text, as a folder's may be.
+    """
     ids = benchmark.all_ids()
-    return Manifest(
+    manifest = Manifest(
         benchmark=benchmark.name,
         benchmark_fingerprint=benchmark.fingerprint,
         listed=len(ids),
@@ -144,6 +148,8 @@ def make_manifest(
         imported=imported,
         provenance=dict(provenance or {}),
     )
+    check_recordable(manifest, "manifest")
+    return manifest
 
 
 def joined_provenance(first: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Features in and out: a folder of `<video_id>.npy`, one array (T, D) a video, and a store."""
 
 import hashlib
+import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -97,8 +98,14 @@ def import_features(
     manifest = _manifest(benchmark, folder, shape, origin, fingerprint, provenance)
     store = features_dir(root, benchmark.name) / manifest.store_name
     check_space(store, len(digests) * shape[0] * shape[1] * 2, f"{len(digests)} videos' features")
-    with named_when_full(store):
-        write_store(store, manifest, listed, _items(sorted(digests), paths, shape), failed)
+    new = not (store / FILE).exists()
+    try:
+        with named_when_full(store):
+            write_store(store, manifest, listed, _items(sorted(digests), paths, shape), failed)
+    except BaseException:
+        if new:
+            shutil.rmtree(store, ignore_errors=True)  # else shards would stay that are no store
+        raise
     return store
 
 

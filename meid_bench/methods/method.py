@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from meid_bench.codec import check_recordable
 from meid_bench.errors import SettingError
 from meid_bench.methods.layers import MakeAggregator
 
@@ -56,6 +57,10 @@ class Stage:
     lr: float
     milestones: tuple[int, ...] = (30, 60)
     sampler: Sampler = "uniform"
+
+    def __post_init__(self) -> None:
+        """Refuse a name that no record can hold."""
+        check_recordable(self.name, "the stage's name")
 
 
 @dataclass

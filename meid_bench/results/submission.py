@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from meid_bench import __version__
 from meid_bench.benchmark.benchmark import load_benchmark
+from meid_bench.codec import check_recordable
 from meid_bench.errors import DataError, SettingError
 from meid_bench.files import home, runs_dir
 from meid_bench.results.metrics import EVALUATOR, evaluate_scores
@@ -52,6 +53,7 @@ def evaluate(
     """
     if not name.strip():
         raise SettingError("--name is empty; expected what the board should call the submission")
+    check_recordable(name, "--name")
     root = home() if root is None else root
     benchmark = load_benchmark(dataset, root)
     path = Path(file)

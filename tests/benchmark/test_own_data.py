@@ -156,6 +156,14 @@ def test_a_bad_file_is_a_sentence_and_leaves_nothing(kind: str, own: Path) -> No
     assert not (own / "root").exists()
 
 
+def test_a_folder_whose_real_path_is_no_text_is_refused(own: Path) -> None:
+    (own / "videos").rename(own / "v\udcff")
+    (own / "videos").symlink_to("v\udcff")
+    code, output = command(own)
+    assert code == 1 and "the path of the videos is" in output and "\\udcff" in output
+    assert not (own / "root" / "benchmarks").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [

@@ -153,6 +153,17 @@ def test_a_host_that_cannot_be_found_fails_at_once() -> None:
     assert file.requests == 1
 
 
+@pytest.mark.parametrize(
+    "host", ["exa_mple..com", "a" * 70 + ".example", "host:99999", "[::1", "*.example"]
+)
+@pytest.mark.usefixtures("no_names")
+def test_an_address_that_can_never_work_fails_at_once(host: str) -> None:
+    file = Remote(f"http://{host}/x.zip")
+    with pytest.raises(DataError, match=r"x\.zip is no address that can be asked \(.*--source$"):
+        file.version()
+    assert file.requests == 1
+
+
 @pytest.mark.usefixtures("no_names")
 def test_names_that_vanish_in_mid_download_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remote, "FIRST_WAIT", 0.001)

@@ -132,7 +132,17 @@ def test_verify_and_copies_ask_no_memory(store: Path, reads: list[str], tmp_path
     assert sorted(reads) == PARTS
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"part-00000.h5": 3}', '{"part-00000.h5": [1, 2, 3]}'])
+ODD_MEMORIES = {
+    "empty": "",
+    "a list": "[]",
+    "no stamp": '{"part-00000.h5": 3}',
+    "another stamp": '{"part-00000.h5": [1, 2, 3]}',
+    "nested": "[" * 200_000,
+    "a long name": f'{{"{"x" * 300}": [1, 2, 3]}}',
+}
+
+
+@pytest.mark.parametrize("text", ODD_MEMORIES.values(), ids=ODD_MEMORIES)
 def test_a_memory_that_is_none_costs_a_reading(text: str, store: Path, reads: list[str]) -> None:
     (store / MEMORY).write_text(text)
     another_process()

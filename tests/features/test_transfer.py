@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from meid_bench.cli.main import cli
-from meid_bench.errors import DataError
+from meid_bench.errors import DataError, SettingError
 from meid_bench.features.manifest import load_failures, load_manifest
 from meid_bench.features.store import FeatureStore, find_store
 from meid_bench.features.transfer import Origin, export_features, import_features
@@ -178,9 +178,19 @@ def test_an_interrupted_import_leaves_no_store_and_a_second_one_is_whole(toy, mo
         patch.setattr("meid_bench.features.store.save_manifest", interrupted)
         with pytest.raises(KeyboardInterrupt):
             import_features(benchmark, out, root)
-    assert find_store(root, benchmark) == before.folder
+    assert list(before.folder.parent.iterdir()) == [before.folder]
     after = FeatureStore(import_features(benchmark, out, root))
     assert after.read(after.ids).tobytes() == before.read(before.ids).tobytes()
+
+
+@pytest.mark.parametrize("half", ["folder", "encoder"])
+def test_a_name_that_no_manifest_can_hold_is_refused_before_anything_is_copied(toy, half):
+    root, benchmark, before, out = toy
+    folder = out.rename(out.with_name("f\udcff")) if half == "folder" else out
+    origin = Origin("e\udcff") if half == "encoder" else Origin()
+    with pytest.raises(SettingError, match=r"manifest\..* is '.\\udcff', which no file can hold"):
+        import_features(benchmark, folder, root, origin)
+    assert list(before.folder.parent.iterdir()) == [before.folder]
 
 
 def test_folders_without_features_are_named(toy, tmp_path):

@@ -142,7 +142,18 @@ def test_everything_survives_json() -> None:
 
 @pytest.mark.parametrize(
     "value",
-    [math.inf, -math.inf, math.nan, (1.0, math.nan), {"a": [math.inf]}, {1: 2}, {1}, "\udcff", 1j],
+    [
+        math.inf,
+        -math.inf,
+        math.nan,
+        (1.0, math.nan),
+        {"a": [math.inf]},
+        {1: 2},
+        {1},
+        "\udcff",
+        1j,
+        {"\udcff": 1},
+    ],
 )
 def test_what_json_cannot_hold_is_refused(value: Any) -> None:
     sentence = r"tau.* (must be finite, not|is .*, which no file can hold \(.*\); it must be text,)"

@@ -132,6 +132,11 @@ class OddSettings(Good):
     Config = PathConfig
 
 
+class UnwritableStage(Good):
+    def stages(self) -> list[Stage]:
+        return [Stage("\udc80", 1, 0.1)]
+
+
 class Mutable(Good):
     Config = dict  # type: ignore[assignment]
 
@@ -160,6 +165,7 @@ def test_a_good_method_has_no_problem() -> None:
         (LateRandomness, "the loss in stage 'train', epoch 1 follows torch's global seed"),
         (HiddenState, "logits differ after the weights were written and read"),
         (OddSettings, "which no file can hold (its keys are not text)"),
+        (UnwritableStage, r"the stage's name is '\udc80', which no file can hold"),
         (Mutable, "Mutable.Config must be a frozen dataclass that extends MethodConfig"),
     ],
 )

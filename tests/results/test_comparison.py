@@ -188,11 +188,16 @@ def test_draws_are_kept_go_on_and_are_drawn_anew_when_stale(tmp_path, monkeypatc
     assert mark_ties(board) == mark_ties(board)
     assert sorted(asked) == [30, 1950, 2000]  # the second board drew nothing
 
+    with (run / RESAMPLES_FILE).open("wb") as file:
+        np.save(file, few)  # numpy reads it, and it is no .npz
+    np.testing.assert_array_equal(KeptDraws(BENCHMARK, 2000).of_run(run)[1][:20], few)
+    assert asked[3:] == [2000]
+
     scores = make_scores(BENCHMARK.labels("test"), 2.0, 9)
     save_scores(run, BENCHMARK.ids("test"), scores)
     _, (note,) = mark_ties(board)
     assert "stale" in note and note.endswith(": r0")
-    assert asked[3:] == [2000]
+    assert asked[4:] == [2000]
     (run / RESAMPLES_FILE).write_bytes(b"broken")
     assert "stale" in mark_ties(board)[1][0]
     assert mark_ties(board)[1] == []

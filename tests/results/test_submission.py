@@ -181,6 +181,12 @@ def test_no_name_leaves_the_folder_of_runs(root, tmp_path, name):
     assert load_record(folder).method == name
 
 
+def test_a_name_that_is_no_text_is_refused(root, tmp_path):
+    with pytest.raises(SettingError, match=r"--name is 'n\\udcff', which no file can hold"):
+        evaluate(write_npz(tmp_path / "s.npz"), "toy", "n\udcff", root=root)
+    assert not runs_dir(root, "toy").exists()
+
+
 def test_command_puts_it_on_the_board(root, tmp_path):
     path = write_txt(tmp_path / "s.txt")
     arguments = ["evaluate", str(path), "--dataset", "toy", "--name", "Theirs"]

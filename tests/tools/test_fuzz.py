@@ -24,8 +24,8 @@ def tool(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
 
 
 def test_no_damaged_file_ends_in_a_traceback_or_hangs(tool: ModuleType) -> None:
-    endings = tool.run(mutations=144, seed=7, only=set(), seconds=30.0)
-    assert len(endings) == 144 and len({ending.kind for ending in endings}) == 24
+    endings = tool.run(mutations=156, seed=7, only=set(), seconds=30.0)
+    assert len(endings) == 156 and len({ending.kind for ending in endings}) == 26
     assert tool.failed(endings) == []
     assert sum(ending.outcome == "refused" for ending in endings) > 72
 

@@ -1,5 +1,6 @@
 """A run from a built benchmark and a feature store to its record, and what it refuses."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -120,6 +121,18 @@ def test_a_finished_run_is_not_run_again(toy_root: Path) -> None:
     assert again.finished
     assert run(again, CPU) == result
     assert (planned.folder / RECORD).stat().st_mtime_ns == before
+
+
+def test_every_file_of_a_run_has_the_mode_that_the_umask_gives(tmp_path: Path) -> None:
+    old = os.umask(0o027)
+    try:
+        write_toy(tmp_path)
+        run_once(tmp_path)
+    finally:
+        os.umask(old)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.rglob("*.*")}
+    assert "model.safetensors" in modes
+    assert {name: oct(mode) for name, mode in modes.items() if mode != 0o640} == {}
 
 
 def test_an_interrupted_run_leaves_no_record_and_a_second_try_succeeds(toy_root: Path) -> None:

@@ -25,6 +25,11 @@ PASSING = {408, 425, 429, 500, 502, 503, 504}
 # Ways in which a request or its answer may fail and the next one may not. urllib3's own retries
 # would not do: they end with the headers, and what is cut is the body.
 _FAILURES = (requests.RequestException, urllib3.exceptions.HTTPError, OSError)
+_NO_ADDRESS = (
+    requests.exceptions.InvalidURL,
+    requests.exceptions.InvalidSchema,
+    urllib3.exceptions.LocationValueError,
+)
 log = logging.getLogger(__name__)
 
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
@@ -137,8 +142,14 @@ class Remote:
         Where connections are cut now and then, waiting for each would cost more than they do.
 
         Raises:
-            RemoteError: It failed too often, its host has no address, or the user wants to stop.
+            RemoteError: It failed too often, it is no address, its host has none, or the user
+                wants to stop.
         """
+        if isinstance(error, _NO_ADDRESS):
+            raise RemoteError(
+                f"{self.url} is no address that can be asked ({error}); correct it, or name a "
+                "mirror or a folder with --source"
+            ) from error
         # requests wraps urllib3's errors, which wrap the system's.
         reason: BaseException = error
         while isinstance(reason.__context__, Exception):
