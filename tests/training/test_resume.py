@@ -154,6 +154,30 @@ def test_ctrl_c_says_what_is_kept(
     assert len(seen) == 4 + 5 - kept
 
 
+@pytest.mark.parametrize(
+    ("command", "kept"),
+    [
+        ("run --method plain --dataset toy --protocol equal", "finished learning rates are kept"),
+        ("run --method plain,ldam --dataset toy", "finished runs are kept"),
+        ("reproduce table3 --dataset toy --seeds 0", "finished runs are kept"),
+    ],
+)
+def test_ctrl_c_in_several_runs_says_what_is_kept(
+    command: str, kept: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_toy(tmp_path)
+    monkeypatch.setattr(train, "evaluate", raise_keyboard_interrupt)
+    line = [*command.split(), "--aggregator", "nonlinear", "--set", "batch=16"]
+    stopped = CliRunner().invoke(cli, [*line, "--root", str(tmp_path), "--device", "cpu"])
+    assert stopped.exit_code == 1
+    expected = f"Stopped; {kept}, and the one in progress to its last checkpoint; the same command"
+    assert expected in stopped.output and "Aborted" not in stopped.output
+
+
+def raise_keyboard_interrupt(*arguments: Any) -> None:
+    raise KeyboardInterrupt
+
+
 def test_a_second_process_at_the_same_run_is_refused(tmp_path: Path) -> None:
     write_toy(tmp_path)
     planned = plan(REQUEST, tmp_path)
