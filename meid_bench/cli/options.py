@@ -1,6 +1,7 @@
-"""Options that several commands have, and lists of names or numbers with commas between them."""
+"""Options that several commands have, lists with commas, and what Ctrl-C leaves of runs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
 from typing import Any, TypeVar
@@ -104,3 +105,22 @@ _OPTIONS = (
         help="Longest time between two resume checkpoints.",
     ),
 )
+
+
+def _runs_kept() -> str:
+    return "finished runs are kept, and the one in progress to its last checkpoint"
+
+
+@contextmanager
+def stopping(kept: Callable[[], str] = _runs_kept) -> Iterator[None]:
+    """Say what Ctrl-C leaves.
+
+    Args:
+        kept: Looks for it, and says it; several runs where it is left out.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise click.ClickException(
+            f"Stopped; {kept()}; the same command goes on from there"
+        ) from None

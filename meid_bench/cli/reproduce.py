@@ -12,6 +12,7 @@ from meid_bench.cli.options import (
     numbers_in,
     protocol_option,
     root_option,
+    stopping,
 )
 
 if TYPE_CHECKING:
@@ -125,9 +126,10 @@ def _run(
     if find_ranks().size > 1:
         raise click.UsageError("reproduce uses several devices by itself: --gpu 0,1 in one process")
     click.echo(f"{title} on {', '.join(map(describe, devices))}")
-    reproduced, outcomes = run_table(
-        asked, parts, lambda requests: run_on_each(requests, root, devices, how, click.echo)
-    )
+    with stopping():
+        reproduced, outcomes = run_table(
+            asked, parts, lambda requests: run_on_each(requests, root, devices, how, click.echo)
+        )
     _print_tables(reproduced, asked)
     if failed := failures(outcomes):
         raise click.ClickException(failed_sentence(failed, len(outcomes)))

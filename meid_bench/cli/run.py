@@ -1,7 +1,6 @@
 """`meid-bench run`: train a method on features, and record the result."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ from meid_bench.cli.options import (
     numbers_in,
     protocol_option,
     root_option,
+    stopping,
 )
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ def _run_one(
             title = planned.benchmark.title
             say(f"{title}: {request.method} with {request.aggregator} on {describe(chosen)}")
         with (
-            _stopping(lambda: kept_sentence(planned)),
+            stopping(lambda: kept_sentence(planned)),
             curve_log(planned, tensorboard and first, first) as log,
         ):
             result = run(planned, chosen, log, execution, say)
@@ -176,8 +176,7 @@ def _run_several(
         devices = [device_of_rank(devices, named, ranks.local)]
         execution = replace(execution, neighbours=ranks.local_size)
     click.echo(f"{len(requests)} runs on {', '.join(map(describe, devices))}")
-    kept = "finished runs are kept, and the one in progress to its last checkpoint"
-    with _stopping(lambda: kept):
+    with stopping():
         outcomes = run_on_each(
             requests, root, devices, execution, click.echo, tensorboard, ranks.size == 1
         )
@@ -186,17 +185,6 @@ def _run_several(
         raise click.ClickException(failed_sentence(failed, len(requests)))
     if requests:
         click.echo(f"Next: meid-bench leaderboard --dataset {requests[0].dataset}")
-
-
-@contextmanager
-def _stopping(kept: Callable[[], str]) -> Iterator[None]:
-    """Say what Ctrl-C leaves."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        raise click.ClickException(
-            f"Stopped; {kept()}; the same command goes on from there"
-        ) from None
 
 
 def _print_result(planned: "Plan", result: "Result") -> None:

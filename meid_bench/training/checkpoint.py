@@ -17,7 +17,7 @@ from meid_bench.errors import DataError
 from meid_bench.files import atomic
 from meid_bench.results.record import CurvePoint, StageResult
 
-FILE = "checkpoint.safetensors"
+CHECKPOINT = "checkpoint.safetensors"
 _PROGRESS = "progress"
 
 
@@ -136,7 +136,7 @@ class Checkpoint:
 
 def checkpoint_of(folder: Path, minutes: float = 0.0, made_with: str = "") -> Checkpoint:
     """The checkpoint of the run in a folder; the defaults do for reading it."""
-    return Checkpoint(folder / FILE, minutes, made_with)
+    return Checkpoint(folder / CHECKPOINT, minutes, made_with)
 
 
 def optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:

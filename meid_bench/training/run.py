@@ -11,12 +11,12 @@ import torch
 from numpy.typing import NDArray
 
 from meid_bench import distributed
+from meid_bench.codec import json_line
 from meid_bench.device import make_current
 from meid_bench.distributed import find_ranks
 from meid_bench.errors import MethodError
-from meid_bench.features.manifest import FILE as MANIFEST
-from meid_bench.features.manifest import save_manifest
-from meid_bench.files import atomic, locked
+from meid_bench.features.manifest import STORE_MANIFEST, save_manifest
+from meid_bench.files import atomic, locked, write_text
 from meid_bench.methods.method import Method
 from meid_bench.results.metrics import evaluate_scores
 from meid_bench.results.record import (
@@ -68,8 +68,6 @@ def run(
         MeidBenchError: The method breaks its contract, the features cannot be read, or a step has
             no room.
     """
-    if plan.request.again and distributed.rank() == 0:
-        (plan.folder / RECORD).unlink(missing_ok=True)  # a checkpoint stays: it is of this time
     if distributed.from_first(plan.finished):
         checkpoint_of(plan.folder).remove()
         return distributed.from_first(load_result(plan.folder))
@@ -103,7 +101,8 @@ def _best_trial(plan: Plan, run_trial: Callable[[Plan], Result]) -> Result:
         return given
     trials = tuple(Trial(rate, _val_map(result)) for rate, result in results.items())
     chosen = max(trials, key=lambda trial: trial.val_map).lr  # the smallest of equals
-    for name in (WEIGHTS, MODEL, MANIFEST, SCORES, VAL_SCORES, CURVE):
+    (plan.folder / RECORD).unlink(missing_ok=True)  # --again: it is not of the new files
+    for name in (WEIGHTS, MODEL, STORE_MANIFEST, SCORES, VAL_SCORES, CURVE):
         with atomic(plan.folder / name) as temporary:
             shutil.copyfile(plan.trial(chosen).folder / name, temporary)
     result = replace(
@@ -150,6 +149,8 @@ def _run(
     result = record_of(plan, state, best, last, parameters, computed, seconds)
     if distributed.rank() == 0:
         save_model(plan.model, state.best, plan.folder)
+        (plan.folder / RECORD).unlink(missing_ok=True)  # --again: it is not of the new files
+        write_text(plan.folder / CURVE, "".join(map(json_line, state.curve)))
         # How its features were made: what `predict` needs, wherever the folder goes.
         save_manifest(plan.folder, plan.store.manifest)
         for split, name in (("val", VAL_SCORES), ("test", SCORES)):

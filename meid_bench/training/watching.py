@@ -9,7 +9,7 @@ from meid_bench import distributed
 from meid_bench.codec import json_line
 from meid_bench.errors import SettingError
 from meid_bench.progress import Progress
-from meid_bench.results.record import CURVE, CurvePoint
+from meid_bench.results.record import CURVE, RECORD, CurvePoint
 from meid_bench.training.checkpoint import Checkpoint, checkpoint_of
 from meid_bench.training.request import Plan
 
@@ -21,12 +21,12 @@ def curve_file(
     """A function that appends a point to the run's curve.jsonl, and then logs it.
 
     Epochs before the checkpoint are in the file; those after it are trained, and come, again. Only
-    the first rank writes.
+    the first rank writes, and nothing beside a record: its curve stays until the new one is whole.
 
     Raises:
         DataError: The checkpoint is damaged.
     """
-    if distributed.rank() > 0:
+    if distributed.rank() > 0 or (folder / RECORD).is_file():
         yield log
         return
     before = checkpoint.progress()

@@ -3,6 +3,7 @@
 import importlib
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,8 @@ from meid_bench.methods import code_identity
 from meid_bench.methods.code_identity import code_of, commit
 from meid_bench.methods.registry import find_method, registered
 from meid_bench.results.board import load_board
-from meid_bench.results.record import RECORD, load_result
+from meid_bench.results.record import CURVE, RECORD, load_result
+from meid_bench.training.execution import Execution
 from meid_bench.training.request import Request, plan
 from meid_bench.training.run import run
 from tests.toy import write_toy
@@ -194,23 +196,31 @@ def test_again_trains_a_finished_run_once_more(tmp_path):
     assert "was there already" not in call("--again", "--seeds", "0,1")
 
 
-def test_an_interrupted_again_goes_on_where_it_was(tmp_path):
+def test_again_keeps_the_old_result_until_there_is_a_new_one(tmp_path):
     write_toy(tmp_path)
-    request = Request("plain", "toy", "nonlinear", settings=SETTINGS)
+    settings = {**SETTINGS, "epochs": "3"}
+    request = Request("plain", "toy", "nonlinear", settings=settings)
+    folder = plan(request, tmp_path).folder
     run(plan(request, tmp_path), torch.device("cpu"))
-    planned = plan(Request("plain", "toy", "nonlinear", settings=SETTINGS, again=True), tmp_path)
+    planned = plan(replace(request, again=True), tmp_path)
+    old = {path.name: path.read_bytes() for path in folder.iterdir()}
+    seen: list[object] = []
 
     def interrupt(point: object) -> None:
-        raise KeyboardInterrupt
+        seen.append(point)
+        if len(seen) == 2:
+            raise KeyboardInterrupt
 
+    how = Execution(checkpoint_minutes=0)
     with pytest.raises(KeyboardInterrupt):
-        run(planned, torch.device("cpu"), interrupt)
-    assert not (
-        planned.folder / RECORD
-    ).exists()  # the old number is gone, whichever way it goes on
-    assert not plan(request, tmp_path).finished
-    run(planned, torch.device("cpu"))
+        run(planned, torch.device("cpu"), interrupt, how)
+    left = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert old == {name: left[name] for name in old}
     assert plan(request, tmp_path).finished
+    run(planned, torch.device("cpu"), seen.append, how)
+    assert len(seen) == 2 + 2  # the first epoch was kept
+    assert (folder / RECORD).read_bytes() != old[RECORD]
+    assert (folder / CURVE).read_bytes() == old[CURVE]
 
 
 def test_settings_that_differ_from_the_preset_are_recorded_by_name(tmp_path):

@@ -27,7 +27,7 @@ from meid_bench.results.record import (
     read_curve,
 )
 from meid_bench.training import fit as train
-from meid_bench.training.checkpoint import FILE, checkpoint_of
+from meid_bench.training.checkpoint import CHECKPOINT, checkpoint_of
 from meid_bench.training.execution import Execution
 from meid_bench.training.model import MODEL, WEIGHTS
 from meid_bench.training.request import Plan, Request, plan
@@ -115,15 +115,15 @@ def test_a_run_killed_in_both_stages_ends_as_one_undisturbed(tmp_path: Path) -> 
     assert np.array_equal(load_scores(planned.folder)[1], load_scores(whole.folder)[1])
     assert (planned.folder / WEIGHTS).read_bytes() == (whole.folder / WEIGHTS).read_bytes()
     left = {path.name for path in planned.folder.iterdir()}
-    assert {RECORD, SCORES, VAL_SCORES, CURVE, WEIGHTS, MODEL} <= left and FILE not in left
+    assert {RECORD, SCORES, VAL_SCORES, CURVE, WEIGHTS, MODEL} <= left and CHECKPOINT not in left
     assert not [name for name in left if name.endswith(".tmp")]
 
 
 def test_a_checkpoint_beside_a_record_is_taken_away(tmp_path: Path) -> None:
     planned, _ = undisturbed(tmp_path)
-    (planned.folder / FILE).write_bytes(b"left behind by a kill after the record was written")
+    (planned.folder / CHECKPOINT).write_bytes(b"left behind by a kill after the record was written")
     run(planned, CPU)
-    assert not (planned.folder / FILE).exists()
+    assert not (planned.folder / CHECKPOINT).exists()
 
 
 @pytest.mark.parametrize(("minutes", "kept"), [("0", 3), ("60", 0)])
@@ -152,6 +152,30 @@ def test_ctrl_c_says_what_is_kept(
     again = CliRunner().invoke(cli, line)
     assert again.exit_code == 0 and "Test mAP" in again.output
     assert len(seen) == 4 + 5 - kept
+
+
+@pytest.mark.parametrize(
+    ("command", "kept"),
+    [
+        ("run --method plain --dataset toy --protocol equal", "finished learning rates are kept"),
+        ("run --method plain,ldam --dataset toy", "finished runs are kept"),
+        ("reproduce table3 --dataset toy --seeds 0", "finished runs are kept"),
+    ],
+)
+def test_ctrl_c_in_several_runs_says_what_is_kept(
+    command: str, kept: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_toy(tmp_path)
+    monkeypatch.setattr(train, "evaluate", raise_keyboard_interrupt)
+    line = [*command.split(), "--aggregator", "nonlinear", "--set", "batch=16"]
+    stopped = CliRunner().invoke(cli, [*line, "--root", str(tmp_path), "--device", "cpu"])
+    assert stopped.exit_code == 1
+    expected = f"Stopped; {kept}, and the one in progress to its last checkpoint; the same command"
+    assert expected in stopped.output and "Aborted" not in stopped.output
+
+
+def raise_keyboard_interrupt(*arguments: Any) -> None:
+    raise KeyboardInterrupt
 
 
 def test_a_second_process_at_the_same_run_is_refused(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -279,6 +280,7 @@ class TypedConfig(PlainConfig):
     rates: list[float] = field(default_factory=lambda: [0.1])
     groups: Sequence[int] = (1,)
     weights: dict[str, float] = field(default_factory=dict)
+    anything: Any = None
 
 
 class Typed(Plain):
@@ -288,14 +290,20 @@ class Typed(Plain):
 
 
 def test_settings_of_any_kind_run_and_come_back(toy_root: Path) -> None:
-    given = {"rates": "0.9", "groups": "2,3", "weights": '{"a": 1}'}
+    given = {"rates": "0.9", "groups": "2,3", "weights": '{"a": 1}', "anything": "[1, [2]]"}
     planned, result = run_once(
         toy_root, method="tests.training.test_run:Typed", settings={**SHORT, **given}
     )
-    as_json = {"rates": [0.9], "groups": [2, 3], "weights": {"a": 1.0}}
+    as_json = {"rates": [0.9], "groups": [2, 3], "weights": {"a": 1.0}, "anything": [1, [2]]}
     assert {name: result.settings[name] for name in given} == as_json
     _, method = load_model(planned.folder, CPU)
     assert method.config == TypedConfig(
-        epochs=3, milestones=(2,), rates=[0.9], groups=(2, 3), weights={"a": 1.0}
+        epochs=3,
+        milestones=(2,),
+        rates=[0.9],
+        groups=(2, 3),
+        weights={"a": 1.0},
+        anything=[1, [2]],
     )
+    assert planned.model.settings.method == method.config
     assert load_result(planned.folder) == result
