@@ -9,6 +9,7 @@ import av
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torchvision.io import write_jpeg
 
 FRAMES = 24
@@ -180,6 +181,12 @@ def make_zoo(folder: Path) -> dict[str, Odd]:
         zoo.append(Odd(_cut(folder / f"cut{tenth}.mp4", sound, tenth), None, "cut off"))
         reason = "no frame can be decoded" if tenth == 1 else "cut off"
         zoo.append(Odd(_cut(folder / f"cutfront{tenth}.mp4", front, tenth), None, reason))
+    tagged = matroska.read_bytes().replace(b"00:00:02.000000000", b"about 2 seconds.  ")
+    (folder / "untimed.mkv").write_bytes(tagged)
+    zoo.append(Odd(folder / "untimed.mkv"))
+    icons = Image.fromarray(picture(0, (128, 128)))
+    icons.save(folder / "icons.mp4", format="ico", sizes=[(16, 16), (32, 32)])
+    zoo.append(Odd(folder / "icons.mp4", None, "a still picture (ico)"))
     zoo.append(Odd(_cut(folder / "cutmatroska3.mkv", matroska, 3), None, "cut off: it ends at 0.6"))
     # A tenth of a second at the end may be what a header rounds.
     zoo.append(Odd(_cut(folder / "cutmatroska9.mkv", matroska, 9), FRAMES - 2))

@@ -16,7 +16,7 @@ from meid_bench.files import packaged_splits
 
 SPEC_FILE = "spec.json"
 ID = "{id}"
-_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,99}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -28,7 +28,8 @@ def check_name(name: str) -> str:
     """
     if not _NAME.fullmatch(name):
         raise ValueError(
-            f"{name!r} cannot be a name; use small letters, digits, '-' and '_', as in 'kitchen-2'"
+            f"{name!r} cannot be a name; use up to 100 small letters, digits, '-' and '_', as in "
+            "'kitchen-2'"
         )
     return name
 

@@ -32,7 +32,10 @@ COMMANDS: dict[str, str] = {
 
 
 # What a path that a user gave may run into, and no bug of ours.
-USERS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENOENT, errno.ENOSPC}
+USERS = {
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENOENT, errno.ENOSPC),
+    errno.ENAMETOOLONG,
+}
 
 
 class Commands(click.Group):

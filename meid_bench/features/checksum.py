@@ -14,6 +14,7 @@ import hashlib
 import json
 import os
 import re
+import stat
 import sys
 import time
 from collections.abc import Sequence
@@ -64,7 +65,8 @@ def broken_among(paths: Sequence[Path], afresh: bool = False) -> dict[Path, str]
     new = [path for path in paths if afresh or not _is_known(path)]
     if not new:
         return {}
-    folder, size = new[0].parent, {path: path.stat().st_size for path in new}
+    folder = new[0].parent
+    size = {path: path.stat().st_size if path.is_file() else 0 for path in new}
     faults = {}
     stream = sys.stderr if sum(size.values()) > LONG else StringIO()
     with (
@@ -82,6 +84,8 @@ def broken_among(paths: Sequence[Path], afresh: bool = False) -> dict[Path, str]
 def _read(path: Path) -> str | None:
     """Read all of a file, and remember it where it is sound."""
     try:
+        if not stat.S_ISREG(path.stat().st_mode):  # a pipe would be waited for
+            return "it is no file"
         with path.open("rb") as file:
             stamp = stamp_of(os.fstat(file.fileno()))
             digest, left = hashlib.sha256(), stamp[0] - SEAL_SIZE

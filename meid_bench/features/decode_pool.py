@@ -8,6 +8,7 @@ import faulthandler
 import multiprocessing
 import os
 import signal
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -135,10 +136,26 @@ def _context() -> Any:
     return context
 
 
+@contextlib.contextmanager
+def ctrl_c_ignored() -> Iterator[None]:
+    """Ignore Ctrl-C, and let processes that are started inside do so from their beginning."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may say what a signal does
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def prepare_workers() -> None:
-    """Begin the imports of the server already, while this process still loads its encoder."""
+    """Begin the imports of the server already, while this process still loads its encoder.
+
+    Workers are forks of it, and ignore Ctrl-C as it does, before `work` can say so.
+    """
     if _context().get_start_method() == "forkserver":
-        with mainless():
+        with mainless(), ctrl_c_ignored():
             forkserver.ensure_running()
 
 
@@ -275,6 +292,7 @@ class DecodePool:
         process = self._context.Process(
             target=work, args=(theirs, self._memory, self.settings), daemon=True
         )
+        prepare_workers()
         with mainless():
             process.start()
         theirs.close()  # Else its end would never be noticed here.

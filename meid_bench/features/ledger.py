@@ -51,7 +51,7 @@ def plan_shards(benchmark: Benchmark, folder: Path) -> list[ShardPlan]:
     plans = []
     for number, ids in shards(benchmark.all_ids()).items():
         path = shard_path(folder, number)
-        stored = set(shard_ids(path)) if path.is_file() else set()
+        stored = set(shard_ids(path)) if path.exists() else set()
         pending = tuple(video_id for video_id in ids if video_id not in stored)
         if pending:
             seconds = sum(lengths[video_id] for video_id in pending)

@@ -17,7 +17,7 @@ import torch
 from meid_bench.cores import cores
 from meid_bench.device import describe, make_current
 from meid_bench.errors import DataError, MeidBenchError
-from meid_bench.features.decode_pool import DecodePool, DecodeSettings, DecodeTask
+from meid_bench.features.decode_pool import DecodePool, DecodeSettings, DecodeTask, ctrl_c_ignored
 from meid_bench.features.decoders import JPG_DECODER
 from meid_bench.features.encode_stage import EncodeStage
 from meid_bench.features.encoder import Encoder, load_encoder
@@ -226,15 +226,12 @@ def extract_on_devices(
         for partition, device in zip(partitions, devices, strict=True)
     ]
     # Ctrl-C reaches the children too; they finish their shards, and this one waits for them.
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
+    with ctrl_c_ignored():
         with mainless():
             for process in processes:
                 process.start()
         for process in processes:
             process.join()
-    finally:
-        signal.signal(signal.SIGINT, before)
     dead = [str(device) for device, p in zip(devices, processes, strict=True) if p.exitcode]
     if dead:
         raise MeidBenchError(
@@ -250,3 +247,5 @@ def _extract_on(partition: Partition, device: str, encoder: dict[str, Any]) -> N
     except MeidBenchError as error:
         print(f"Error: {error}", file=sys.stderr)
         sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(1)  # the main process says that this one ended early

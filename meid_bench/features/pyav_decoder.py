@@ -1,6 +1,7 @@
 """Decode with PyAV: skip what nobody needs where that is safe, else every frame in turn."""
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -23,9 +24,10 @@ from meid_bench.features.frames import DecodedFrames, Keep, frame_indices
 CUT_SECONDS, CUT_SHARE = 0.5, 0.1
 # With temporal layers, frames that are no reference in their layer are one in the next.
 LAYERED_CODECS = {"hevc", "vvc"}
+MATROSKA_DURATION = re.compile(r"(\d{1,9}):(\d{1,9}):(\d{1,9}(?:\.\d*)?)")
 PASSES = 3
 # Of containers that hold pictures and short animations alike, those whose first brand is a picture.
-PICTURES = {"gif", "apng", "image2", "avif", "heic", "heix", "heim", "heis", "mif1", "miaf"}
+PICTURES = {"gif", "apng", "ico", "image2", "avif", "heic", "heix", "heim", "heis", "mif1", "miaf"}
 
 
 class _UnsafeSkipError(Exception):
@@ -127,8 +129,8 @@ def _refuse_cut(stream: Any, end: int) -> None:
     """Refuse a file that ends long before its own header says it should."""
     if stream.duration is not None:
         promised = float(stream.duration * stream.time_base)
-    elif "DURATION" in stream.metadata:  # Matroska
-        hours, minutes, seconds = stream.metadata["DURATION"].split(":")
+    elif tag := MATROSKA_DURATION.fullmatch(stream.metadata.get("DURATION", "")):
+        hours, minutes, seconds = tag.groups()
         promised = int(hours) * 3600 + int(minutes) * 60 + float(seconds)
     else:
         return

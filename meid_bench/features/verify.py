@@ -1,5 +1,6 @@
 """Verify: whether a feature store holds what it should, and putting right what it does not."""
 
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -142,5 +143,7 @@ def repair_store(folder: Path, faults: Sequence[Fault]) -> None:
         bad = {fault.video for fault in faults if fault.shard == name}
         if None not in bad and (good := list(read_shard(path, without=bad))):
             write_shard(path, good)
+        elif path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
         else:
             path.unlink()

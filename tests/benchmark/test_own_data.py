@@ -171,6 +171,7 @@ def test_a_folder_whose_real_path_is_no_text_is_refused(own: Path) -> None:
         (["--bins", "9,3"], 1, "Bins '9,3' where"),
         (["--fractions", "0.5,0.5"], 1, "three positive numbers"),
         (["--name", "My kitchen"], 1, "'My kitchen' cannot be a name"),
+        (["--name", "x" * 300], 1, "cannot be a name; use up to 100"),
         (["--name", "charadeslt"], 1, "the name of a packaged dataset"),
         (["--video-dir", "nowhere"], 1, "nowhere is no folder"),
         (["--from", "nowhere.csv"], 1, "nowhere.csv cannot be read"),

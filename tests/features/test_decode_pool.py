@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -9,10 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from meid_bench.errors import MeidBenchError
 from meid_bench.features.decode_pool import DecodePool, DecodeResult, DecodeSettings, DecodeTask
 from meid_bench.features.frames import DecodedFrames
 from meid_bench.features.transform import Transform
 
+ROOT = Path(__file__).parents[2]
 T = 2
 TRANSFORM = Transform(resize=8, crop=8)
 SECONDS = 60.0
@@ -59,6 +63,35 @@ def results(pool: DecodePool, names: list[str]) -> dict[str, DecodeResult]:
 
 def make_pool(timeout: float = SECONDS, workers: int = 2) -> DecodePool:
     return DecodePool(DecodeSettings(T, TRANSFORM, timeout=timeout, decode=odd_decoder), workers, 3)
+
+
+class Unpickled:
+    """A decoder that fails with what Ctrl-C would do while its worker starts."""
+
+    def __setstate__(self, _: object) -> None:
+        self.handler = signal.getsignal(signal.SIGINT)
+
+    def __getstate__(self) -> str:
+        return "nothing"
+
+    def __call__(self, *_: Any, **__: Any) -> DecodedFrames:
+        raise MeidBenchError(str(self.handler))
+
+
+FRESH = """
+from tests.features.test_decode_pool import *
+handler = signal.getsignal(signal.SIGINT)
+with DecodePool(DecodeSettings(T, TRANSFORM, decode=Unpickled()), 1, 3) as pool:
+    print(results(pool, ["a-1"])["a-1"].decoded)
+assert signal.getsignal(signal.SIGINT) is handler
+"""
+
+
+def test_a_worker_that_starts_ignores_ctrl_c() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", FRESH], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert done.stdout.strip() == str(signal.SIG_IGN)
 
 
 def test_every_video_gets_its_own_pictures() -> None:

@@ -1,5 +1,6 @@
 """`verify` names what is wrong with a store; `--repair` puts it back on the list."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -74,7 +75,25 @@ def chunk(path: Path) -> None:
         file.create_dataset("features", data=features, chunks=(1, *features.shape[1:]))
 
 
+def folder_instead(path: Path) -> None:
+    path.unlink()
+    (path / "below").mkdir(parents=True)
+
+
+def dangle(path: Path) -> None:
+    path.unlink()
+    path.symlink_to("nowhere")
+
+
+def fifo(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
 HARM = {
+    "a folder": (folder_instead, "it is no file", 3),
+    "a dangling link": (dangle, "No such file or directory", 3),
+    "a FIFO": (fifo, "it is no file", 3),
     "cut": (cut, "does not end with its checksum", 3),
     "text": (text, "does not end with its checksum", 3),
     "flipped": (flip, "its checksum is wrong", 3),

@@ -201,6 +201,13 @@ def test_command_puts_it_on_the_board(root, tmp_path):
     assert frame["marks"][0] == "submission"
 
 
+def test_a_name_too_long_for_a_folder_is_a_sentence(root, tmp_path):
+    arguments = ["evaluate", str(write_npz(tmp_path / "s.npz")), "--dataset", "toy"]
+    arguments += ["--name", "x" * 300, "--root", str(root)]
+    refused = CliRunner().invoke(cli, arguments)
+    assert refused.exit_code == 1 and "File name too long; check the path" in refused.output
+
+
 def test_command_exits_1_with_one_sentence(root, tmp_path):
     path = write_txt(tmp_path / "s.txt", ids=["stranger", *IDS[1:]])
     arguments = ["evaluate", str(path), "--dataset", "toy", "--name", "x", "--root", str(root)]
