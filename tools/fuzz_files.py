@@ -38,8 +38,7 @@ from meid_bench.features.store import FeatureStore, write_store
 from meid_bench.features.verify import verify_store
 from meid_bench.files import benchmark_dir, features_dir, packaged_splits
 from meid_bench.methods.toy_task import CLASSES, FRAMES, WIDTH, toy_features, toy_labels
-from meid_bench.results.kept_draws import FILE as RESAMPLES
-from meid_bench.results.kept_draws import KeptDraws
+from meid_bench.results.kept_draws import RESAMPLES_FILE, KeptDraws
 from meid_bench.results.record import load_result, load_scores, read_curve
 from meid_bench.results.score_file import read_scores
 from meid_bench.training.checkpoint import Fit, checkpoint_of
@@ -356,7 +355,7 @@ CASES = (
     ),
     Case("json memory", f"store/{MEMORY}", make_memory, used_anew, text=True),
     Case("npz scores", "scores.npz", make_run, load_scores),
-    Case("npz resamples", RESAMPLES, make_draws, draws),
+    Case("npz resamples", RESAMPLES_FILE, make_draws, draws),
     Case(
         "npy features",
         "x.npy",

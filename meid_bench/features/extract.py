@@ -24,7 +24,7 @@ from meid_bench.features.ledger import ShardPlan, partition, plan_shards
 from meid_bench.features.listed_videos import UNNAMED, ListedVideos, listed_videos
 from meid_bench.features.manifest import (
     AND,
-    FILE,
+    MANIFEST,
     Manifest,
     Recipe,
     joined_provenance,
@@ -205,7 +205,7 @@ def _begin(
     """
     for left in folder.glob(".*.tmp"):
         left.unlink(missing_ok=True)  # Of a killed run: `atomic` writes under such names.
-    if not (folder / FILE).is_file():
+    if not (folder / MANIFEST).is_file():
         save_manifest(folder, manifest)
         return plan_shards(benchmark, folder)
     stored = load_manifest(folder)

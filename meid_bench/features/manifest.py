@@ -15,7 +15,7 @@ from meid_bench.codec import check_recordable, decode, json_line, read_json, rea
 from meid_bench.errors import DataError
 from meid_bench.files import write_text
 
-STORE_MANIFEST = "manifest.json"
+MANIFEST = "manifest.json"
 FAILURES = "failures.jsonl"
 SCHEMA = 2
 FRAME_RULE = "floor((i + 0.5) * n / T) of the n decoded frames"
@@ -168,9 +168,7 @@ def joined_provenance(first: Mapping[str, Any], other: Mapping[str, Any]) -> dic
 
 def save_manifest(folder: Path, manifest: Manifest) -> None:
     """Write `folder`/manifest.json, whole or not at all."""
-    write_text(
-        folder / STORE_MANIFEST, json.dumps(asdict(manifest), indent=1, ensure_ascii=False) + "\n"
-    )
+    write_text(folder / MANIFEST, json.dumps(asdict(manifest), indent=1, ensure_ascii=False) + "\n")
 
 
 def load_manifest(folder: Path) -> Manifest:
@@ -179,10 +177,10 @@ def load_manifest(folder: Path) -> Manifest:
     Raises:
         DataError: There is none, it is not one, or it is of another version of the format.
     """
-    path = folder / STORE_MANIFEST
+    path = folder / MANIFEST
     if not path.is_file():
         raise DataError(
-            f"{folder} is no feature store: it has no {STORE_MANIFEST}; `meid-bench extract` makes one"
+            f"{folder} is no feature store: it has no {MANIFEST}; `meid-bench extract` makes one"
         )
     again = f"move {folder} away and extract or import again"
     try:

@@ -12,7 +12,7 @@ from meid_bench.benchmark.benchmark import Benchmark
 from meid_bench.errors import DataError, SettingError, unknown
 from meid_bench.features.checksum import broken_among
 from meid_bench.features.manifest import (
-    FILE,
+    MANIFEST,
     Failure,
     Manifest,
     load_failures,
@@ -151,7 +151,7 @@ def find_store(root: Path, benchmark: Benchmark, name: str | None = None) -> Pat
             of the benchmark; the sentence names the choices or the command that makes one.
     """
     folder = features_dir(root, benchmark.name)
-    stores = sorted(found.parent for found in folder.glob(f"*/{FILE}"))
+    stores = sorted(found.parent for found in folder.glob(f"*/{MANIFEST}"))
     if name is not None:
         named = [store for store in stores if store.name.startswith(name)]
         named = [store for store in named if store.name == name] or named

@@ -15,7 +15,7 @@ from meid_bench import __version__
 from meid_bench.benchmark.benchmark import Benchmark
 from meid_bench.errors import DataError
 from meid_bench.features.manifest import (
-    FILE,
+    MANIFEST,
     UNKNOWN,
     Failure,
     Manifest,
@@ -98,7 +98,7 @@ def import_features(
     manifest = _manifest(benchmark, folder, shape, origin, fingerprint, provenance)
     store = features_dir(root, benchmark.name) / manifest.store_name
     check_space(store, len(digests) * shape[0] * shape[1] * 2, f"{len(digests)} videos' features")
-    new = not (store / FILE).exists()
+    new = not (store / MANIFEST).exists()
     try:
         with named_when_full(store):
             write_store(store, manifest, listed, _items(sorted(digests), paths, shape), failed)
@@ -119,7 +119,7 @@ def export_features(store_folder: Path, out: Path) -> int:
         How many videos were written.
     """
     store = open_store(store_folder)
-    if (out / FILE).is_file() and load_manifest(out).fingerprint != store.fingerprint:
+    if (out / MANIFEST).is_file() and load_manifest(out).fingerprint != store.fingerprint:
         raise DataError(
             f"{out} holds the features of another store, "
             f"{load_manifest(out).fingerprint[:8]}; name an empty folder"
@@ -185,7 +185,7 @@ def _manifest(
 ) -> Manifest:
     frames, width = shape
     recipe, weights, untrained = unknown_recipe(UNKNOWN, frames, width), UNKNOWN, False
-    if (folder / FILE).is_file():
+    if (folder / MANIFEST).is_file():
         exported = load_manifest(folder)
         recipe = replace(exported.recipe, frames=frames, width=width)
         weights, untrained = exported.weights, exported.untrained

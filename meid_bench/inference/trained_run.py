@@ -14,7 +14,7 @@ from meid_bench.errors import DataError, SettingError, unknown
 from meid_bench.features.decode_pool import DecodeSettings, DecodeTask, decode_into
 from meid_bench.features.decoders import DECODERS, JPG_DECODER, decoder_version
 from meid_bench.features.encoder import Encoder, load_encoder
-from meid_bench.features.manifest import STORE_MANIFEST, Manifest, load_manifest
+from meid_bench.features.manifest import MANIFEST, Manifest, load_manifest
 from meid_bench.files import home, runs_dir
 from meid_bench.methods.method import Method
 from meid_bench.results.record import RECORD, Result, load_result
@@ -186,7 +186,7 @@ def load_run(
     found = (manifest.fingerprint, recipe.frames, recipe.width)
     if expected != found:
         raise DataError(
-            f"{folder / STORE_MANIFEST} is of features {found[0][:8]} ({found[1]} frames by {found[2]}); "
+            f"{folder / MANIFEST} is of features {found[0][:8]} ({found[1]} frames by {found[2]}); "
             f"the model was trained on {expected[0][:8]} ({expected[1]} by {expected[2]}); "
             "run it again"
         )

@@ -15,7 +15,7 @@ from meid_bench.codec import json_line
 from meid_bench.device import make_current
 from meid_bench.distributed import find_ranks
 from meid_bench.errors import MethodError
-from meid_bench.features.manifest import STORE_MANIFEST, save_manifest
+from meid_bench.features.manifest import MANIFEST, save_manifest
 from meid_bench.files import atomic, locked, write_text
 from meid_bench.methods.method import Method
 from meid_bench.results.metrics import evaluate_scores
@@ -102,7 +102,7 @@ def _best_trial(plan: Plan, run_trial: Callable[[Plan], Result]) -> Result:
     trials = tuple(Trial(rate, _val_map(result)) for rate, result in results.items())
     chosen = max(trials, key=lambda trial: trial.val_map).lr  # the smallest of equals
     (plan.folder / RECORD).unlink(missing_ok=True)  # --again: it is not of the new files
-    for name in (WEIGHTS, MODEL, STORE_MANIFEST, SCORES, VAL_SCORES, CURVE):
+    for name in (WEIGHTS, MODEL, MANIFEST, SCORES, VAL_SCORES, CURVE):
         with atomic(plan.folder / name) as temporary:
             shutil.copyfile(plan.trial(chosen).folder / name, temporary)
     result = replace(

@@ -23,7 +23,7 @@ from meid_bench.features.decode_pool import DecodePool
 from meid_bench.features.decoders import decode_video
 from meid_bench.features.encoder import Encoder, load_encoder
 from meid_bench.features.extract import extract
-from meid_bench.features.manifest import STORE_MANIFEST, load_manifest
+from meid_bench.features.manifest import MANIFEST, load_manifest
 from meid_bench.features.shard import write_error
 from meid_bench.features.store import FeatureStore, find_store
 from tests.extraction import (
@@ -133,10 +133,10 @@ def test_what_the_user_chose_does_not_change_within_a_store(
     monkeypatch.setattr("meid_bench.features.encoder.require_compiler", lambda _: None)
     benchmark = small_benchmark(tmp_path, small_videos(tmp_path, 2))
     folder = run_small(benchmark, tmp_path).folder
-    before = (folder / STORE_MANIFEST).read_text()
+    before = (folder / MANIFEST).read_text()
     with pytest.raises(SettingError, match=f"{message}.*rename that folder to begin another"):
         run_small(benchmark, tmp_path, **change)
-    assert (folder / STORE_MANIFEST).read_text() == before
+    assert (folder / MANIFEST).read_text() == before
     folder.rename(folder.with_name("another"))
     assert find_store(tmp_path, benchmark).name == "another"
 
