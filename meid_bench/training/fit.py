@@ -86,11 +86,11 @@ def fit_stage(training: Training, stage: Stage, state: Fit) -> None:
     state.model, state.optimiser = {}, {}
     sampler = EpochSampler(training.train.labels, stage.sampler)
     for epoch in range(state.epoch, stage.epochs):
-        stepper.set_rate(learning_rate(stage, epoch))
+        stepper.set_rate(rate_at(stage, epoch))
         draws = sampler.draw(training.seed, state.stage, epoch)
         generator = seeded(training.seed, state.stage, epoch, training.train.device)
         loss = train_epoch(stepper, training.train, draws, generator, epoch, config)
-        evaluate(training, stage, epoch, loss, state)
+        score_epoch(training, stage, epoch, loss, state)
         state.epoch = epoch + 1
         if state.epoch < stage.epochs and checkpoint is not None and checkpoint.due():
             state.model, state.optimiser = snapshot(method), optimiser_tensors(stepper.optimiser)
@@ -104,14 +104,14 @@ def fit_stage(training: Training, stage: Stage, state: Fit) -> None:
         save(checkpoint, state)
 
 
-def evaluate(training: Training, stage: Stage, epoch: int, loss: float, state: Fit) -> None:
+def score_epoch(training: Training, stage: Stage, epoch: int, loss: float, state: Fit) -> None:
     """Score val after an epoch, log it, and keep the network where it is the best so far."""
     method, config = training.method, training.config
     found = predict(method, training.val, config.batch)
     # Scored once: every rank's threads would sort the same numbers on the same cores.
     scores = distributed.from_first(training.val_scores(found) if distributed.rank() == 0 else {})
     state.diagnostics = diagnose(method, stage, training.train, config, training.seed)
-    lr = learning_rate(stage, epoch)
+    lr = rate_at(stage, epoch)
     point = CurvePoint(stage.name, epoch, lr, loss, scores, state.diagnostics)
     state.curve.append(point)
     training.log(point)
@@ -152,7 +152,7 @@ def save(checkpoint: Checkpoint, state: Fit) -> None:
         checkpoint.save(state)
 
 
-def learning_rate(stage: Stage, epoch: int) -> float:
+def rate_at(stage: Stage, epoch: int) -> float:
     """The rate of an epoch: ten times lower from each milestone on."""
     rate: float = stage.lr * 0.1 ** bisect_right(stage.milestones, epoch)
     return rate
