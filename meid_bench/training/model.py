@@ -86,8 +86,8 @@ def load_model(folder: Path, device: torch.device) -> tuple[Model, Method]:
         raise DataError(f"{error.filename or folder / WEIGHTS} is missing; run it again") from error
     except (ValueError, TypeError, KeyError, OSError, SafetensorError) as error:
         raise DataError(f"The model in {folder} is damaged ({error}); run it again") from error
-    method = build_method(model).to(device)
     try:
+        method = build_method(model).to(device)
         method.load_state_dict(state)
     except RuntimeError as error:
         raise DataError(

@@ -58,6 +58,7 @@ def put(*path: str, value: Any) -> Callable[[dict[str, Any]], None]:
     [
         (lambda data: data.pop("title"), "missing key 'title'"),
         (put("titel", value="x"), "unknown key 'titel'"),
+        (put("title", value="\ud800"), "title is '\\ud800', which no file can hold"),
         (put("name", value="../x"), "'../x' cannot be a name"),
         (put("name", value=3), "name must be str, not 3"),
         (put("format", value="avi"), "format must be one of charades, charadesego, videolt, csv"),

@@ -209,6 +209,16 @@ def test_weights_that_were_a_file_must_be_named(root, meid):
         other.predict(root / "videos" / "v00.mp4")
 
 
+def test_a_network_of_impossible_size_is_a_sentence(root, meid, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(meid.folder, folder)
+    model = json.loads((folder / "model.json").read_text())
+    model["task"]["width"] = -4
+    (folder / "model.json").write_text(json.dumps(model))
+    with pytest.raises(DataError, match="do not fit meid"):
+        load_run(folder)
+
+
 def test_imported_features_cannot_predict_from_files(root, meid):
     for change, kind in (({"imported": True}, "imported"), ({"provenance": {}}, "simulated")):
         other = replace(meid, manifest=replace(meid.manifest, **change))
