@@ -17,7 +17,7 @@ import pytest
 from meid_bench.benchmark.benchmark import Benchmark
 from meid_bench.errors import DataError, SettingError
 from meid_bench.features.manifest import (
-    FILE,
+    MANIFEST,
     Failure,
     Recipe,
     load_failures,
@@ -246,14 +246,14 @@ def test_damaged_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="twice"):
         FeatureStore(folder)
     (folder / "part-00007.h5").unlink()
-    text = (folder / FILE).read_text()
-    (folder / FILE).write_text(text.replace('"transform": "none"', '"transform": "other"'))
+    text = (folder / MANIFEST).read_text()
+    (folder / MANIFEST).write_text(text.replace('"transform": "none"', '"transform": "other"'))
     with pytest.raises(DataError, match="does not give its fingerprint"):
         FeatureStore(folder)
-    (folder / FILE).write_text(text[:40])
+    (folder / MANIFEST).write_text(text[:40])
     with pytest.raises(DataError, match="is damaged"):
         FeatureStore(folder)
-    (folder / FILE).unlink()
+    (folder / MANIFEST).unlink()
     with pytest.raises(DataError, match="is no feature store"):
         FeatureStore(folder)
 
@@ -307,7 +307,7 @@ def test_provenance_changes_no_feature_id() -> None:
 
 def test_a_store_of_the_old_format_is_one_sentence(tmp_path: Path) -> None:
     folder = make_store(tmp_path)
-    text = (folder / FILE).read_text()
-    (folder / FILE).write_text(text.replace('"schema": 2', '"schema": 1'))
+    text = (folder / MANIFEST).read_text()
+    (folder / MANIFEST).write_text(text.replace('"schema": 2', '"schema": 1'))
     with pytest.raises(DataError, match=r"has schema 1, this version reads 2; move .* away"):
         FeatureStore(folder)
