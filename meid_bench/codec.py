@@ -237,7 +237,7 @@ def _scalar(kind: Any, data: Any, where: str) -> Any:
         if not math.isfinite(data):
             raise ValueError(f"{where} must be finite, not {data}")
         return float(data)
-    return encode(data, where)  # half of a surrogate pair, which JSON may spell, is no text
+    return data
 
 
 def _parsed(text: str) -> Any:

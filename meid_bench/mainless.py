@@ -1,12 +1,13 @@
-"""Mainless: processes that know nothing of this one's main module."""
+"""Processes that know nothing of this one's main module, nor of Ctrl-C."""
 
+import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from threading import Lock
 from types import ModuleType
 
-_LOCK = Lock()
+_LOCK = threading.Lock()
 
 
 @contextmanager
@@ -24,3 +25,16 @@ def mainless() -> Iterator[None]:
             yield
         finally:
             sys.modules["__main__"] = main
+
+
+@contextmanager
+def ctrl_c_ignored() -> Iterator[None]:
+    """Ignore Ctrl-C, and let processes that are started inside do so from their beginning."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may say what a signal does
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

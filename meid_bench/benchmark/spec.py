@@ -10,7 +10,7 @@ from urllib.parse import unquote, urlsplit
 from meid_bench.benchmark.benchmark import SPLITS
 from meid_bench.benchmark.longtail import Bins, Statistics
 from meid_bench.benchmark.video_folder import SUFFIXES
-from meid_bench.codec import decode, read_json
+from meid_bench.codec import decode, encode, read_json
 from meid_bench.errors import DataError, SettingError, unknown
 from meid_bench.files import packaged_splits
 
@@ -168,6 +168,7 @@ class Spec:
     def __post_init__(self) -> None:
         """Refuse what fits the types and makes no sense."""
         check_name(self.name)
+        encode(self.title, "title")  # JSON may spell half of a surrogate pair, which is no text
         if self.frames < 1:
             raise ValueError(f"frames must be at least 1, not {self.frames}")
         if self.training_frames is not None and not 1 <= self.training_frames <= self.frames:

@@ -8,7 +8,6 @@ import faulthandler
 import multiprocessing
 import os
 import signal
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -27,7 +26,7 @@ from meid_bench.errors import MeidBenchError
 from meid_bench.features.decoders import decode_video
 from meid_bench.features.frames import DecodedFrames
 from meid_bench.features.transform import Transform
-from meid_bench.mainless import mainless
+from meid_bench.mainless import ctrl_c_ignored, mainless
 
 # A worker that has not started by then never will; so often is another one tried.
 START_SECONDS, STARTS = 300.0, 3
@@ -109,12 +108,9 @@ def decode_into(
         slot[number] = settings.transform.picture(frame).numpy()
 
     try:
+        path, sequential = task.path, task.sequential
         return settings.decode(
-            task.path,
-            settings.frames,
-            keep,
-            decoder=settings.decoder,
-            sequential=task.sequential,
+            path, settings.frames, keep, decoder=settings.decoder, sequential=sequential
         )
     except MeidBenchError as error:
         return str(error)
@@ -134,19 +130,6 @@ def _context() -> Any:
         ["meid_bench.features.decode_pool", "meid_bench.features.pyav_decoder"]
     )
     return context
-
-
-@contextlib.contextmanager
-def ctrl_c_ignored() -> Iterator[None]:
-    """Ignore Ctrl-C, and let processes that are started inside do so from their beginning."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread may say what a signal does
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def prepare_workers() -> None:

@@ -17,7 +17,7 @@ import torch
 from meid_bench.cores import cores
 from meid_bench.device import describe, make_current
 from meid_bench.errors import DataError, MeidBenchError
-from meid_bench.features.decode_pool import DecodePool, DecodeSettings, DecodeTask, ctrl_c_ignored
+from meid_bench.features.decode_pool import DecodePool, DecodeSettings, DecodeTask
 from meid_bench.features.decoders import JPG_DECODER
 from meid_bench.features.encode_stage import EncodeStage
 from meid_bench.features.encoder import Encoder, load_encoder
@@ -25,7 +25,7 @@ from meid_bench.features.frames import DecodedFrames
 from meid_bench.features.ledger import Ledger, ShardPlan
 from meid_bench.features.manifest import Failure
 from meid_bench.features.shard import VideoFeatures
-from meid_bench.mainless import mainless
+from meid_bench.mainless import ctrl_c_ignored, mainless
 from meid_bench.progress import Progress
 
 # Decoded videos beyond those that workers are writing: what the encoder lives on meanwhile.

@@ -239,7 +239,7 @@ def test_damaged_files_are_named(tmp_path: Path) -> None:
         FeatureStore(folder)
     with pytest.raises(DataError, match="no readable shard"):
         list(read_shard(part))
-    with pytest.raises(DataError, match=r"no readable shard \(Is a directory\); `meid-bench"):
+    with pytest.raises(DataError, match=r"no readable shard \(it is no file\); `meid-bench"):
         list(read_shard(folder))
     part.write_bytes(whole)
     (folder / "part-00007.h5").write_bytes(whole)

@@ -132,7 +132,7 @@ def test_ctrl_c_says_what_is_kept(
 ) -> None:
     """It said "Aborted!"."""
     write_toy(tmp_path)
-    evaluate, seen = train.evaluate, []
+    evaluate, seen = train.score_epoch, []
 
     def press(*arguments: Any) -> None:
         seen.append(arguments)
@@ -140,7 +140,7 @@ def test_ctrl_c_says_what_is_kept(
             raise KeyboardInterrupt
         evaluate(*arguments)
 
-    monkeypatch.setattr(train, "evaluate", press)
+    monkeypatch.setattr(train, "score_epoch", press)
     line = ["run", "--method", "plain", "--dataset", "toy", "--aggregator", "nonlinear"]
     line += ["--set", "epochs=5", "--set", "milestones=2", "--set", "batch=16"]
     line += ["--checkpoint-minutes", minutes, "--root", str(tmp_path), "--device", "cpu"]
@@ -166,7 +166,7 @@ def test_ctrl_c_in_several_runs_says_what_is_kept(
     command: str, kept: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_toy(tmp_path)
-    monkeypatch.setattr(train, "evaluate", raise_keyboard_interrupt)
+    monkeypatch.setattr(train, "score_epoch", raise_keyboard_interrupt)
     line = [*command.split(), "--aggregator", "nonlinear", "--set", "batch=16"]
     stopped = CliRunner().invoke(cli, [*line, "--root", str(tmp_path), "--device", "cpu"])
     assert stopped.exit_code == 1
