@@ -23,7 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from unittest import mock
@@ -205,7 +205,13 @@ def seconds(work: Callable[[], object], device: torch.device) -> float:
 
 
 def measure_epochs(
-    size: Size, folder: Path, files: Path, device: torch.device, rounds: int, bfloat16: bool
+    size: Size,
+    cases: Sequence[str],
+    folder: Path,
+    files: Path,
+    device: torch.device,
+    rounds: int,
+    bfloat16: bool,
 ) -> list[list[str]]:
     """A row a case: share of the ceiling kept and streamed, and the field's time over ours."""
     benchmark, store = made_up(size), FeatureStore(folder)
@@ -214,7 +220,7 @@ def measure_epochs(
         load_examples(benchmark, store, "train", device, mode) for mode in (resident, "stream")
     )
     rows = []
-    for case in CASES:
+    for case in cases:
         ours, streaming = (subject(size, case, t, bfloat16, False) for t in (kept, streamed))
         bare = subject(size, case, kept, bfloat16, False, bare=True)
         theirs = subject(size, case, kept, False, True)
@@ -302,6 +308,12 @@ def peak(size: Size, folder: Path, cache: str, device: torch.device) -> float:
 @click.option("--classes", default=157, show_default=True)
 @click.option("--batch", default=128, show_default=True)
 @click.option("--aggregator", default="nonlinear", show_default=True)
+@click.option(
+    "--cases",
+    default=";".join(CASES),
+    show_default=True,
+    help="Divided by ;. AP and memory are measured with all.",
+)
 @click.option("--rounds", default=3, show_default=True)
 @click.option("--eval-videos", default=51239, show_default=True)
 @click.option("--precision", default="auto", show_default=True)
@@ -310,6 +322,7 @@ def peak(size: Size, folder: Path, cache: str, device: torch.device) -> float:
 @click.option("--memory-of", hidden=True)
 @click.option("--store", type=click.Path(path_type=Path), hidden=True)
 def main(
+    cases: str,
     rounds: int,
     eval_videos: int,
     precision: str,
@@ -321,6 +334,9 @@ def main(
 ) -> None:
     """Measure training on this machine."""
     size = Size(**sizes)  # type: ignore[arg-type]
+    named = cases.split(";")
+    if set(named) - set(CASES):
+        raise click.BadParameter(f"{cases!r}; the cases are {'; '.join(CASES)}")
     chosen = choose_device(gpu, device)
     if memory_of is not None and store is not None:
         click.echo(json.dumps(peak(size, store, memory_of, chosen)))
@@ -328,7 +344,9 @@ def main(
     exact = resolve_precision(precision, chosen)  # type: ignore[arg-type]
     click.echo(f"{size}\non {describe(chosen)}, {exact}, {torch.get_num_threads()} threads\n")
     with tempfile.TemporaryDirectory() as name, arithmetic(chosen, exact == "bfloat16", False):
-        _report(size, Path(name), chosen, rounds, exact == "bfloat16")
+        _report(size, named, Path(name), chosen, rounds, exact == "bfloat16")
+    if set(named) != set(CASES):
+        return
     one, every = measure_evaluation(eval_videos, 1004, rounds)
     click.echo(
         f"\nAP of {eval_videos} x 1004: {one:.1f} times an argsort's speed on one core, "
@@ -336,13 +354,22 @@ def main(
     )
 
 
-def _report(size: Size, root: Path, device: torch.device, rounds: int, bfloat16: bool) -> None:
+def _report(
+    size: Size,
+    cases: Sequence[str],
+    root: Path,
+    device: torch.device,
+    rounds: int,
+    bfloat16: bool,
+) -> None:
     files = root / "npy"
     files.mkdir()
     write_features(size, root / "store", files)
-    rows = measure_epochs(size, root / "store", files, device, rounds, bfloat16)
+    rows = measure_epochs(size, cases, root / "store", files, device, rounds, bfloat16)
     heads = ["", "epoch, s", "of ceiling, kept", "of ceiling, streamed"]
     click.echo(tabulate(rows, [*heads, "field / kept", "field / streamed"]))
+    if set(cases) != set(CASES):
+        return
     tenfold = Size(**{**vars(size), "videos": TENFOLD * size.videos})
     write_features(tenfold, root / "tenfold", None)
     modes = ["host", "stream"] if device.type == "cpu" else ["device", "host", "stream"]
