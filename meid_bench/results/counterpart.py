@@ -1,10 +1,9 @@
 """Counterpart: which published number a row may be subtracted from; board and report ask here."""
 
-import re
 from collections.abc import Container
 
 from meid_bench.benchmark.benchmark import Benchmark
-from meid_bench.results.published import PublishedRow, published_results
+from meid_bench.results.published import PublishedRow, plain_name, published_results
 from meid_bench.results.record import Result
 from meid_bench.results.rows import Row
 
@@ -23,13 +22,11 @@ def counterpart(row: Row, benchmark: Benchmark) -> PublishedRow | None:
         return None
     if not unchanged(record):
         return None
-    method = _plain(record.method)
-    wanted = (PRINTED.get(method, method), record.features.encoder, record.aggregator)
-    for published in published_results(benchmark.published):
-        names = (published.method, published.encoder, published.aggregator or "")
-        if tuple(map(_plain, names)) == tuple(map(_plain, wanted)):
-            return published
-    return None
+    method, encoder, aggregator = map(
+        plain_name, (record.method, record.features.encoder, record.aggregator)
+    )
+    wanted = (PRINTED.get(method, method), encoder, aggregator)
+    return next((p for p in published_results(benchmark.published) if p.names == wanted), None)
 
 
 def unchanged(record: Result, own: Container[str] = ()) -> bool:
@@ -40,8 +37,3 @@ def unchanged(record: Result, own: Container[str] = ()) -> bool:
     """
     whole = record.protocol == "paper" and not record.quick and not record.features.untrained
     return whole and all(name in own for name in record.changed)
-
-
-def _plain(name: str) -> str:
-    """Names as papers and the registry spell them alike: "CB Loss" is "cbloss"."""
-    return re.sub(r"[^a-z0-9]", "", name.lower())

@@ -1,6 +1,7 @@
 """Published numbers, from one packaged file that says where each is from; never ranked."""
 
 import json
+import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -44,6 +45,16 @@ class PublishedRow:
     acc5: float | None
     source: str
     note: str | None
+
+    @property
+    def names(self) -> tuple[str, str, str]:
+        """Method, encoder and aggregator as `plain_name` has them; "" where none is printed."""
+        return plain_name(self.method), plain_name(self.encoder), plain_name(self.aggregator or "")
+
+
+def plain_name(name: str) -> str:
+    """A name as papers and the registry spell it alike: "CB Loss" is "cbloss"."""
+    return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
 def table_title(table: str) -> str:

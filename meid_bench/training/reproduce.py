@@ -7,14 +7,14 @@ from typing import Any
 
 from meid_bench.benchmark.benchmark import Benchmark, load_benchmark
 from meid_bench.errors import MeidBenchError, SettingError, unknown
-from meid_bench.features.npy_store import encoder_of, open_store
+from meid_bench.features.npy_store import open_store
 from meid_bench.features.store import FeatureStore, find_store
 from meid_bench.methods.aggregators import find_aggregator
 from meid_bench.methods.presets import DEFAULT, has_preset, preset_in_force
 from meid_bench.methods.registry import find_method
 from meid_bench.methods.settings import Settings
 from meid_bench.results.counterpart import unchanged
-from meid_bench.results.published import PublishedRow, published_rows, table_title
+from meid_bench.results.published import PublishedRow, plain_name, published_rows, table_title
 from meid_bench.results.rows import Row, make_row
 from meid_bench.training.many import Outcome
 from meid_bench.training.paper_table import DATASETS, DISJOINT, NOTHING, TABLES, Block, Variant
@@ -239,8 +239,8 @@ def _published(table: str, block: Block, benchmark: Benchmark) -> tuple[Publishe
         row
         for row in published_rows(table)
         if row.dataset == benchmark.published
-        and encoder_of(row.encoder) == block.encoder
-        and (row.aggregator or "nonlinear").lower() == block.aggregator
+        and row.names[1] == plain_name(block.encoder)
+        and (row.names[2] or "nonlinear") == block.aggregator
     )
 
 

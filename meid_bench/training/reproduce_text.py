@@ -21,7 +21,7 @@ from meid_bench.training.paper_table import DATASETS
 from meid_bench.training.reproduce import Reproduced, TablePart, TableRequest, comparable
 
 # A number of a table to its column's heading.
-PRINTED = {**{name: name for name in MEASURES}, "acc1": "Acc@1", "acc5": "Acc@5"}
+HEADINGS = {**{name: name for name in MEASURES}, "acc1": "Acc@1", "acc5": "Acc@5"}
 
 
 def format_reproduced(one: Reproduced, asked: TableRequest) -> str:
@@ -51,14 +51,14 @@ def _ours(one: Reproduced, preset: str | None) -> str:
     lines = []
     for label, row in one.rows.items():
         line = {"method": label}
-        line |= {name: spread_text(row.scores[name]) for name in PRINTED if name in row.scores}
+        line |= {name: spread_text(row.scores[name]) for name in HEADINGS if name in row.scores}
         published = comparable(one.part, label, row)
         line["ours - paper"] = "" if published is None else _difference(row, published)
         line["seeds"] = str(len(row.seeds))
         line["notes"] = "; ".join(_notes(one.part, label, row, preset))
         lines.append(line)
     lines += [{"method": label, "notes": why} for label, why in one.part.block.left_out.items()]
-    return _table(lines, ["method", *PRINTED, "ours - paper", "seeds", "notes"])
+    return _table(lines, ["method", *HEADINGS, "ours - paper", "seeds", "notes"])
 
 
 def _difference(row: Row, published: PublishedRow) -> str:
@@ -86,17 +86,17 @@ def _notes(part: TablePart, label: str, row: Row, preset: str | None) -> list[st
 def _theirs(part: TablePart) -> str:
     lines = []
     for row in part.published:
-        numbers = {name: getattr(row, name) for name in PRINTED}
+        numbers = {name: getattr(row, name) for name in HEADINGS}
         known = {name: f"{value:.3f}" for name, value in numbers.items() if value is not None}
         lines.append({"method": row.method, **known, "notes": row.note or ""})
-    return _table(lines, ["method", *PRINTED, "notes"])
+    return _table(lines, ["method", *HEADINGS, "notes"])
 
 
 def _table(lines: Sequence[Mapping[str, str]], columns: Sequence[str]) -> str:
     """A column that says nothing in any line only takes room."""
     shown = [column for column in columns if any(line.get(column) for line in lines)]
     cells = [[line.get(column, "") for column in shown] for line in lines]
-    headers = [PRINTED.get(column, column) for column in shown]
+    headers = [HEADINGS.get(column, column) for column in shown]
     return tabulate(cells, headers=headers, disable_numparse=True)
 
 
