@@ -99,7 +99,7 @@ def _best_trial(plan: Plan, run_trial: Callable[[Plan], Result]) -> Result:
     if distributed.rank() > 0:
         given: Result = distributed.from_first(None)
         return given
-    trials = tuple(Trial(rate, _val_map(result)) for rate, result in results.items())
+    trials = tuple(Trial(rate, result.val.overall) for rate, result in results.items())
     chosen = max(trials, key=lambda trial: trial.val_map).lr  # the smallest of equals
     (plan.folder / RECORD).unlink(missing_ok=True)  # --again: it is not of the new files
     for name in (WEIGHTS, MODEL, MANIFEST, SCORES, VAL_SCORES, CURVE):
@@ -109,16 +109,12 @@ def _best_trial(plan: Plan, run_trial: Callable[[Plan], Result]) -> Result:
         results[chosen],
         settings=plan.settings,
         trials=trials,
-        seconds=sum(result.seconds or 0.0 for result in results.values()),
+        seconds=sum(result.seconds for result in results.values()),
     )
     save_record(result, plan.folder)
     for rate in plan.grid:
         shutil.rmtree(plan.trial(rate).folder)
     return distributed.from_first(result)
-
-
-def _val_map(result: Result) -> float:
-    return result.val.overall
 
 
 def _run(

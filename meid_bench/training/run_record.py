@@ -14,7 +14,6 @@ from meid_bench import __version__, distributed
 from meid_bench.device import describe
 from meid_bench.features.store import FeatureStore
 from meid_bench.methods.code_identity import commit
-from meid_bench.methods.method import Method
 from meid_bench.results.metrics import EVALUATOR, Metrics
 from meid_bench.results.record import SCHEMA, Features, Result
 from meid_bench.training.cache import Cache
@@ -92,11 +91,6 @@ def feature_record(store: FeatureStore) -> Features:
         imported=store.imported,
         provenance=store.manifest.conditions,
     )
-
-
-def parameter_count(method: Method) -> int:
-    """Numbers that the method's stages train, and those that they keep."""
-    return sum(parameter.numel() for parameter in method.parameters())
 
 
 def environment(device: torch.device, execution: Execution, cache: Cache) -> dict[str, Any]:
