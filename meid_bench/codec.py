@@ -17,6 +17,7 @@ TOO_DEEP = "is nested too deeply"
 _UNIONS = (Union, types.UnionType)
 _LISTS = (tuple, list, Sequence)
 _MAPPINGS = (dict, Mapping)
+_PLAIN = (str, int, bool)
 _WORDS = {"true": True, "false": False, "none": None}  # as Python spells them, in any case
 _EXPECTED = {int: "a whole number", float: "a finite number", bool: "true or false"}
 
@@ -133,8 +134,17 @@ def read_json(path: Path) -> Any:
         raise ValueError(f"it {TOO_DEEP}") from error
 
 
-# Of every object of a file with hundreds of thousands.
-_hints = cache(get_type_hints)
+@cache
+def _origin(kind: Any) -> tuple[Any, tuple[Any, ...]]:
+    """`tuple[int, ...]` -> tuple and (int, ...); int -> int and ()."""
+    return get_origin(kind) or kind, get_args(kind)
+
+
+@cache  # a benchmark's file has hundreds of thousands of objects
+def _hints(kind: Any) -> dict[str, Any]:
+    """Name to type of a dataclass's fields."""
+    hints = get_type_hints(kind)
+    return {field.name: hints[field.name] for field in fields(kind) if field.init}
 
 
 class _Decoder:
@@ -146,19 +156,21 @@ class _Decoder:
     def object(self, kind: Any, data: Any, where: str) -> Any:
         if not isinstance(data, dict):
             raise ValueError(f"{where or 'the record'} must be an object, not {_shown(data)}")
-        names = [field.name for field in fields(kind) if field.init]
-        for complaint, keys in (
-            ("unknown", [key for key in data if key not in names]),
-            ("missing", [name for name in names if name not in data]),
-        ):
-            if keys:
-                raise ValueError(f"{complaint} key {_join(where, keys[0])!r}")
         hints = _hints(kind)
-        values = {name: self.value(hints[name], data[name], _join(where, name)) for name in names}
+        if data.keys() != hints.keys():
+            unknown = [key for key in data if key not in hints]
+            missing = [name for name in hints if name not in data]
+            complaint, key = ("unknown", unknown[0]) if unknown else ("missing", missing[0])
+            raise ValueError(f"{complaint} key {_join(where, key)!r}")
+        values = {
+            name: self.value(hint, data[name], _join(where, name)) for name, hint in hints.items()
+        }
         return kind(**values)
 
     def value(self, kind: Any, data: Any, where: str) -> Any:  # noqa: PLR0911  # a type each
-        origin, arguments = get_origin(kind) or kind, get_args(kind)
+        if type(data) is kind and kind in _PLAIN:
+            return data
+        origin, arguments = _origin(kind)
         if origin in _UNIONS:
             return self._union(arguments, data, where)
         if isinstance(data, Text):

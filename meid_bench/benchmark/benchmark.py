@@ -3,17 +3,16 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from meid_bench.benchmark.annotation import Annotation, Interval
+from meid_bench.benchmark.annotation import Annotation
 from meid_bench.benchmark.longtail import Bins, Statistics, class_counts, multi_hot, statistics
-from meid_bench.codec import read_json
+from meid_bench.codec import decode, encode, read_json
 from meid_bench.errors import DataError, unknown
 from meid_bench.files import benchmark_dir, home, packaged_splits, write_text
 
@@ -112,14 +111,9 @@ class Benchmark:
 
 def save_benchmark(benchmark: Benchmark, folder: Path) -> None:
     """Write `folder`/benchmark.json, whole or not at all."""
-    data = _fields(benchmark) | {"fingerprint": benchmark.fingerprint}
-    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), default=_fields)
+    data = encode(benchmark) | {"fingerprint": benchmark.fingerprint}
+    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
     write_text(folder / BENCHMARK_FILE, text)
-
-
-def _fields(value: Any) -> dict[str, Any]:
-    """A dataclass as a dict; `asdict` also copies what it holds, four times slower for VideoLT."""
-    return {field.name: getattr(value, field.name) for field in fields(value)}
 
 
 def load_benchmark(name: str, root: Path | None = None) -> Benchmark:
@@ -144,7 +138,7 @@ def load_benchmark(name: str, root: Path | None = None) -> Benchmark:
     try:
         data = read_json(path)
         fingerprint = data.pop("fingerprint")
-        benchmark = _from_json(data)
+        benchmark = decode(Benchmark, data)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path} is damaged ({error}); build {name} again") from error
     if benchmark.fingerprint != fingerprint:
@@ -153,19 +147,3 @@ def load_benchmark(name: str, root: Path | None = None) -> Benchmark:
             f"{benchmark.fingerprint[:8]}, recorded is {fingerprint[:8]}; build {name} again"
         )
     return benchmark
-
-
-def _from_json(data: dict[str, Any]) -> Benchmark:
-    data["classes"] = tuple(data["classes"])
-    data["bins"] = Bins(**data["bins"])
-    data["expected"] = Statistics(**data["expected"]) if data["expected"] else None
-    data["splits"] = {
-        split: tuple(_annotation(video) for video in data["splits"][split]) for split in SPLITS
-    }
-    return Benchmark(**data)
-
-
-def _annotation(data: dict[str, Any]) -> Annotation:
-    data["labels"] = tuple(data["labels"])
-    data["intervals"] = tuple(Interval(**interval) for interval in data["intervals"])
-    return Annotation(**data)
