@@ -61,6 +61,13 @@ def test_every_linked_file_exists(page: Path) -> None:
     assert not missing
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: f"{page.parent.name}/{page.name}")
+def test_every_source_file_that_is_named_exists(page: Path) -> None:
+    named = re.findall(r"`((?:\w+/)+\w+\.py)`", page.read_text(encoding="utf-8"))
+    places = (ROOT, ROOT / "meid_bench")
+    assert not [name for name in named if not any((place / name).is_file() for place in places)]
+
+
 def test_every_page_of_docs_is_reached_from_readme() -> None:
     text = README.read_text(encoding="utf-8")
     missing = [page.name for page in PAGES if page.parent.name == "docs" and page.name not in text]
