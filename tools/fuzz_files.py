@@ -43,7 +43,7 @@ from meid_bench.results.record import load_result, load_scores, read_curve
 from meid_bench.results.score_file import read_scores
 from meid_bench.training.checkpoint import Fit, checkpoint_of
 from meid_bench.training.model import load_model
-from meid_bench.training.request import Request, plan
+from meid_bench.training.request import Request, plan_run
 from meid_bench.training.run import run
 
 SPLITS = {"train": 24, "val": 12, "test": 12}
@@ -134,7 +134,7 @@ def trained() -> tuple[Path, Path]:
     make_store(root)
     settings = {"epochs": "2", "milestones": "1", "batch": "12"}
     request = Request("plain", "toy", "nonlinear", settings=settings, allow_missing=1)
-    planned = plan(request, root)
+    planned = plan_run(request, root)
     run(planned, torch.device("cpu"))
     return root, planned.folder
 

@@ -135,13 +135,13 @@ def _run_one(
     from meid_bench.device import describe
     from meid_bench.distributed import joined_device
     from meid_bench.training.many import kept_sentence
-    from meid_bench.training.request import plan
+    from meid_bench.training.request import plan_run
     from meid_bench.training.run import run
     from meid_bench.training.watching import curve_log
 
     with joined_device(gpu, device) as (chosen, first):
         say = click.echo if first else lambda line: None
-        planned = plan(request, root)
+        planned = plan_run(request, root)
         if planned.finished:
             say("This very run is there already; nothing to do.")
         else:

@@ -13,7 +13,7 @@ from meid_bench.codec import decode, encode
 from meid_bench.errors import MeidBenchError, MethodError
 from meid_bench.methods.aggregators import aggregator_maker, find_aggregator
 from meid_bench.methods.method import Batch, Method, MethodConfig, Stage
-from meid_bench.methods.presets import METHOD, preset_settings
+from meid_bench.methods.presets import METHOD_KEY, preset_settings
 from meid_bench.methods.registry import find_method
 from meid_bench.methods.samplers import EpochSampler
 from meid_bench.methods.settings import changed
@@ -130,8 +130,8 @@ def builds(subject: Subject) -> None:
     )
     subject.build()
     for name, preset in subject.kind.presets.items():
-        if METHOD in preset:
-            find_method(preset[METHOD])
+        if METHOD_KEY in preset:
+            find_method(preset[METHOD_KEY])
         else:
             subject.build(preset_settings(subject.kind, subject.aggregator, name).method)
 

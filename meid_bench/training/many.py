@@ -19,7 +19,7 @@ from meid_bench.methods.registry import registered
 from meid_bench.results.record import Result
 from meid_bench.training.checkpoint import checkpoint_of
 from meid_bench.training.execution import Execution
-from meid_bench.training.request import Plan, Request, plan
+from meid_bench.training.request import Plan, Request, plan_run
 from meid_bench.training.run import run
 from meid_bench.training.watching import curve_log
 
@@ -254,7 +254,7 @@ def attempt(request: Request, root: Path, start: Callable[[Plan], Result]) -> Ou
     """Plan and run one request; whatever it raises is in the outcome."""
     folder = None
     try:
-        planned = plan(request, root)
+        planned = plan_run(request, root)
         folder = planned.folder
         skipped = planned.finished
         return Outcome(request, start(planned), folder, skipped=skipped)

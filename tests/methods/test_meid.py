@@ -20,7 +20,7 @@ from meid_bench.methods.method import Batch, Stage
 from meid_bench.methods.trainable import select_trainable, training_mode
 from meid_bench.results.record import StageResult, read_curve
 from meid_bench.training.diagnostics import alarms, setback
-from meid_bench.training.request import Request, plan
+from meid_bench.training.request import Request, plan_run
 from meid_bench.training.run import run
 from tests.small_methods import toy_method
 from tests.toy import CLASSES, FRAMES, TASK, toy_examples, write_toy
@@ -307,7 +307,7 @@ def test_diagnostics_are_logged_each_epoch_and_warnings_recorded(tmp_path: Path)
     write_toy(tmp_path)
     settings = {"epochs": "2", "milestones": "1", "batch": "16", "lambda1": "100000"}
     request = Request("meid", dataset="toy", aggregator="nonlinear", settings=settings)
-    planned = plan(request, tmp_path)
+    planned = plan_run(request, tmp_path)
     result = run(planned, choose_device(None, "cpu"))
     curve = read_curve(planned.folder)
     assert len(curve) == 4
@@ -371,9 +371,9 @@ def test_a_setting_that_changes_nothing_is_refused_and_otherwise_not_recorded(
     write_toy(tmp_path)
     request = Request("meid", dataset="toy", aggregator="nonlinear", settings=settings)
     with pytest.raises(SettingError, match=f"Setting {name}=.* would change nothing, because"):
-        plan(request, tmp_path)
+        plan_run(request, tmp_path)
     rest = {key: value for key, value in settings.items() if key != name}
-    planned = plan(replace(request, settings=rest), tmp_path)
+    planned = plan_run(replace(request, settings=rest), tmp_path)
     assert name not in planned.settings
     assert "lambda1" in planned.settings
 
@@ -382,7 +382,7 @@ def test_an_idle_setting_of_a_preset_is_left_out_and_not_refused(tmp_path: Path)
     write_toy(tmp_path)
     settings = {"sampler2": "uniform"}
     request = Request("meid", "toy", "nonlinear", preset="videolt", settings=settings)
-    assert "mask_other_positives" not in plan(request, tmp_path).settings
+    assert "mask_other_positives" not in plan_run(request, tmp_path).settings
 
 
 def test_a_video_that_is_a_single_vector_trains_without_attention_and_motion() -> None:

@@ -24,7 +24,7 @@ from meid_bench.methods.method import Batch, Stage, Task
 from meid_bench.methods.nextvlad import MEIDNeXtVLAD, NeXtVLADConfig
 from meid_bench.methods.settings import changed
 from meid_bench.methods.trainable import select_trainable, training_mode
-from meid_bench.training.request import Request, plan
+from meid_bench.training.request import Request, plan_run
 from meid_bench.training.run import run
 from tests.small_methods import toy_method
 from tests.toy import CLASSES, FRAMES, toy_benchmark, toy_examples, write_toy
@@ -351,7 +351,7 @@ def test_it_runs_under_its_name_and_as_a_preset_of_meid(
 ) -> None:
     short = {"epochs": 2, "milestones": (1,), "batch": 32}
     request = Request(method, "toy", "nonlinear", preset=preset, settings=short)
-    record = run(plan(request, toy_root), torch.device("cpu"))
+    record = run(plan_run(request, toy_root), torch.device("cpu"))
     assert (record.method, record.preset) == ("meid-authors", None)
     assert [stage.name for stage in record.stages] == ["first expert", "second expert"]
     assert record.settings["aggregator.hidden_layer"] is False
@@ -360,7 +360,7 @@ def test_it_runs_under_its_name_and_as_a_preset_of_meid(
 def test_on_videolt_rate_and_batch_are_those_of_its_scripts(toy_root: Path) -> None:
     videolt = replace(toy_benchmark(), published="VideoLT")
     save_benchmark(videolt, benchmark_dir(toy_root, "toy"))
-    found = plan(Request("meid", "toy", "nonlinear", preset="authors"), toy_root)
+    found = plan_run(Request("meid", "toy", "nonlinear", preset="authors"), toy_root)
     settings = [found.settings[name] for name in ("lr", "lr2")]
     assert (found.preset, found.runner.batch, settings) == ("videolt", 1024, [1e-3, 1e-3])
 
@@ -368,4 +368,4 @@ def test_on_videolt_rate_and_batch_are_those_of_its_scripts(toy_root: Path) -> N
 def test_a_part_of_the_frames_is_refused(toy_root: Path) -> None:
     part = Request("meid-authors", "toy", "nonlinear", settings={"training_frames": FRAMES - 1})
     with pytest.raises(SettingError, match="training_frames"):
-        plan(part, toy_root)
+        plan_run(part, toy_root)

@@ -18,7 +18,7 @@ from meid_bench.methods.presets import preset_in_force
 from meid_bench.methods.registry import find_method, registered
 from meid_bench.results.repeat_command import repeat_command
 from meid_bench.training.protocol import resolve
-from meid_bench.training.request import Plan, Request, plan
+from meid_bench.training.request import Plan, Request, plan_run
 from tests.made_records import make_result
 from tests.toy import toy_benchmark, write_toy
 
@@ -59,7 +59,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def planned(root: Path, preset: str | None, method: str = METHOD, **settings: Any) -> Plan:
-    return plan(
+    return plan_run(
         Request(method, "toy", aggregator="nonlinear", preset=preset, settings=settings), root
     )
 

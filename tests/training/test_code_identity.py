@@ -18,7 +18,7 @@ from meid_bench.methods.registry import find_method, registered
 from meid_bench.results.board import load_board
 from meid_bench.results.record import CURVE, RECORD, load_result
 from meid_bench.training.execution import Execution
-from meid_bench.training.request import Request, plan
+from meid_bench.training.request import Request, plan_run
 from meid_bench.training.run import run
 from tests.toy import write_toy
 
@@ -160,7 +160,7 @@ def test_an_edited_method_is_trained_anew_and_stands_in_a_row_of_its_own(tmp_pat
         (tmp_path / "mine.py").write_text(METHOD.format(imports="", factor=factor))
         loaded(tmp_path, "mine:Scaled", monkeypatch)
         request = Request("mine:Scaled", "toy", "nonlinear", seed=seed, settings=SETTINGS)
-        planned = plan(request, tmp_path)
+        planned = plan_run(request, tmp_path)
         assert not planned.finished
         result = run(planned, torch.device("cpu"))
         assert result.code == planned.code and len(planned.code) == 64
@@ -200,9 +200,9 @@ def test_again_keeps_the_old_result_until_there_is_a_new_one(tmp_path):
     write_toy(tmp_path)
     settings = {**SETTINGS, "epochs": "3"}
     request = Request("plain", "toy", "nonlinear", settings=settings)
-    folder = plan(request, tmp_path).folder
-    run(plan(request, tmp_path), torch.device("cpu"))
-    planned = plan(replace(request, again=True), tmp_path)
+    folder = plan_run(request, tmp_path).folder
+    run(plan_run(request, tmp_path), torch.device("cpu"))
+    planned = plan_run(replace(request, again=True), tmp_path)
     old = {path.name: path.read_bytes() for path in folder.iterdir()}
     seen: list[object] = []
 
@@ -216,7 +216,7 @@ def test_again_keeps_the_old_result_until_there_is_a_new_one(tmp_path):
         run(planned, torch.device("cpu"), interrupt, how)
     left = {path.name: path.read_bytes() for path in folder.iterdir()}
     assert old == {name: left[name] for name in old}
-    assert plan(request, tmp_path).finished
+    assert plan_run(request, tmp_path).finished
     run(planned, torch.device("cpu"), seen.append, how)
     assert len(seen) == 2 + 2  # the first epoch was kept
     assert (folder / RECORD).read_bytes() != old[RECORD]
@@ -228,7 +228,7 @@ def test_settings_that_differ_from_the_preset_are_recorded_by_name(tmp_path):
 
     def changed(**settings: str) -> set[str]:
         request = Request("ldam", "toy", "nonlinear", settings=settings, preset="videolt")
-        return set(plan(request, tmp_path).changed)
+        return set(plan_run(request, tmp_path).changed)
 
     assert changed() == set()
     assert changed(**SETTINGS) == {"epochs", "milestones", "batch"}
@@ -237,7 +237,7 @@ def test_settings_that_differ_from_the_preset_are_recorded_by_name(tmp_path):
     assert changed(lr=str(lr)) == set()  # said, and not changed
     assert changed(lr="0.5") == {"lr"}
     equal = Request("plain", "toy", "nonlinear", protocol="equal", settings={"batch": "16"})
-    assert plan(equal, tmp_path).changed == ("batch",)
+    assert plan_run(equal, tmp_path).changed == ("batch",)
 
 
 def git(folder: Path, *arguments: str) -> None:

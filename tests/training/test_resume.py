@@ -30,7 +30,7 @@ from meid_bench.training import fit as train
 from meid_bench.training.checkpoint import CHECKPOINT, checkpoint_of
 from meid_bench.training.execution import Execution
 from meid_bench.training.model import MODEL, WEIGHTS
-from meid_bench.training.request import Plan, Request, plan
+from meid_bench.training.request import Plan, Request, plan_run
 from meid_bench.training.run import LOCK, run
 from tests.toy import write_toy
 
@@ -64,7 +64,7 @@ def killing(after: int) -> Callable[[CurvePoint], None]:
 
 def run_and_die(root: str, after: int) -> None:
     torch.set_num_threads(1)
-    run(plan(REQUEST, Path(root)), CPU, killing(after), EVERY_EPOCH)
+    run(plan_run(REQUEST, Path(root)), CPU, killing(after), EVERY_EPOCH)
 
 
 def die(root: Path, after: int) -> None:
@@ -78,7 +78,7 @@ def die(root: Path, after: int) -> None:
 
 def undisturbed(root: Path) -> tuple[Plan, Result]:
     write_toy(root)
-    planned = plan(REQUEST, root)
+    planned = plan_run(REQUEST, root)
     return planned, run(planned, CPU, execution=EVERY_EPOCH)
 
 
@@ -100,7 +100,7 @@ def test_a_run_killed_in_both_stages_ends_as_one_undisturbed(tmp_path: Path) -> 
     root = tmp_path / "killed"
     write_toy(root)
     first, second = np.random.default_rng(0).integers(1, 5, 2)
-    planned = plan(REQUEST, root)
+    planned = plan_run(REQUEST, root)
     die(root, int(first))
     assert not planned.finished
     assert len(read_curve(planned.folder)) == first
@@ -180,7 +180,7 @@ def raise_keyboard_interrupt(*arguments: Any) -> None:
 
 def test_a_second_process_at_the_same_run_is_refused(tmp_path: Path) -> None:
     write_toy(tmp_path)
-    planned = plan(REQUEST, tmp_path)
+    planned = plan_run(REQUEST, tmp_path)
     planned.folder.mkdir(parents=True)
     refused = pytest.raises(DataError, match="Another run of the same settings is at work")
     with FileLock(planned.folder / LOCK), refused:
@@ -204,14 +204,14 @@ def test_where_memory_runs_out_the_run_says_which_batch_fits(
 
     monkeypatch.setattr(MEID, "loss", hungry)
     with pytest.raises(SettingError, match=r"no room for a step with batch 16; .* --set batch=8"):
-        run(plan(REQUEST, tmp_path), CPU)
+        run(plan_run(REQUEST, tmp_path), CPU)
 
 
 def test_every_cache_mode_gives_the_same_record(tmp_path: Path) -> None:
     records = {}
     for cache in ("auto", "host", "stream"):
         write_toy(tmp_path / cache)
-        planned = plan(REQUEST, tmp_path / cache)
+        planned = plan_run(REQUEST, tmp_path / cache)
         lines: list[str] = []
         found = run(planned, CPU, execution=Execution(cache=cache), say=lines.append)  # type: ignore[arg-type]
         mode = "host" if cache == "auto" else cache
@@ -225,7 +225,7 @@ def test_every_cache_mode_gives_the_same_record(tmp_path: Path) -> None:
 
 def test_a_shard_that_goes_away_while_streaming_is_named(tmp_path: Path) -> None:
     write_toy(tmp_path)
-    planned = plan(REQUEST, tmp_path)
+    planned = plan_run(REQUEST, tmp_path)
     gone = sorted(planned.store.folder.glob("part-*.h5"))[0]
     gone.rename(gone.with_suffix(".away"))
     with pytest.raises(DataError, match=f"{gone.name} is no readable shard"):
@@ -233,12 +233,12 @@ def test_a_shard_that_goes_away_while_streaming_is_named(tmp_path: Path) -> None
     gone.with_suffix(".away").write_bytes(b"foreign")
     gone.with_suffix(".away").rename(gone)
     with pytest.raises(DataError, match=f"{gone.name} is no readable shard"):
-        plan(REQUEST, tmp_path)
+        plan_run(REQUEST, tmp_path)
 
 
 def test_precision_and_determinism_are_in_the_record(tmp_path: Path) -> None:
     write_toy(tmp_path)
-    planned = plan(REQUEST, tmp_path)
+    planned = plan_run(REQUEST, tmp_path)
     how = Execution(precision="float32", deterministic=True)
     found = run(planned, CPU, execution=how).environment
     assert found["precision"] == "float32" and found["deterministic"] is True

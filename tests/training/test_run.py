@@ -30,7 +30,7 @@ from meid_bench.results.record import (
     read_curve,
 )
 from meid_bench.training.model import load_model
-from meid_bench.training.request import Plan, Request, plan
+from meid_bench.training.request import Plan, Request, plan_run
 from meid_bench.training.run import run
 from tests.toy import CLASSES, write_toy
 
@@ -51,7 +51,7 @@ def request(method: str = "plain", **changes: object) -> Request:
 
 
 def run_once(root: Path, **changes: object) -> tuple[Plan, Result]:
-    planned = plan(request(**changes), root)  # type: ignore[arg-type]
+    planned = plan_run(request(**changes), root)  # type: ignore[arg-type]
     return planned, run(planned, CPU)
 
 
@@ -118,7 +118,7 @@ def test_the_saved_model_gives_the_recorded_scores(toy_root: Path) -> None:
 def test_a_finished_run_is_not_run_again(toy_root: Path) -> None:
     planned, result = run_once(toy_root, seed=5)
     before = (planned.folder / RECORD).stat().st_mtime_ns
-    again = plan(request(seed=5), toy_root)
+    again = plan_run(request(seed=5), toy_root)
     assert again.finished
     assert run(again, CPU) == result
     assert (planned.folder / RECORD).stat().st_mtime_ns == before
@@ -137,7 +137,7 @@ def test_every_file_of_a_run_has_the_mode_that_the_umask_gives(tmp_path: Path) -
 
 
 def test_an_interrupted_run_leaves_no_record_and_a_second_try_succeeds(toy_root: Path) -> None:
-    planned = plan(request(seed=6), toy_root)
+    planned = plan_run(request(seed=6), toy_root)
     epochs = iter([None])
 
     def interrupt(point: object) -> None:
@@ -155,7 +155,7 @@ def test_an_interrupted_run_leaves_no_record_and_a_second_try_succeeds(toy_root:
 def test_missing_features_are_refused_or_scored_zero(tmp_path: Path) -> None:
     benchmark = write_toy(tmp_path, without=("test003", "train001", "train002"))
     with pytest.raises(DataError, match=r"3 listed videos .* --allow-missing 3"):
-        plan(request(), tmp_path)
+        plan_run(request(), tmp_path)
     planned, result = run_once(tmp_path, allow_missing=3)
     assert result.missing == {"train": ("train001", "train002"), "test": ("test003",)}
     ids, scores = load_scores(planned.folder)
@@ -186,7 +186,7 @@ def test_what_cannot_run_is_refused_in_a_sentence(
     toy_root: Path, change: dict[str, object], message: str
 ) -> None:
     with pytest.raises(MeidBenchError, match=message):
-        plan(request(**change), toy_root)  # type: ignore[arg-type]
+        plan_run(request(**change), toy_root)  # type: ignore[arg-type]
 
 
 def test_a_batch_larger_than_the_data_is_refused(toy_root: Path) -> None:
@@ -200,7 +200,7 @@ def test_features_of_another_version_of_the_benchmark_are_refused(tmp_path: Path
     moved["val"], moved["test"] = moved["test"], moved["val"]
     save_benchmark(replace(benchmark, splits=moved), benchmark_dir(tmp_path, "toy"))
     with pytest.raises(DataError, match="of another version of toy"):
-        plan(request(), tmp_path)
+        plan_run(request(), tmp_path)
 
 
 class Broken(Method):
@@ -236,7 +236,7 @@ def test_a_method_that_breaks_its_contract_is_named(
     toy_root: Path, fault: str, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Broken, "fault", fault)
-    planned = plan(request(method="tests.training.test_run:Broken"), toy_root)
+    planned = plan_run(request(method="tests.training.test_run:Broken"), toy_root)
     with pytest.raises(MethodError, match=message):
         run(planned, CPU)
     assert not planned.finished
