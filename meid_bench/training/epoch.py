@@ -128,7 +128,8 @@ def train_epoch(
             "try a lower learning rate (--set lr=...)"
         )
     if wants_ap:
-        counts = [sum(part) for part in zip(*(map(_share_sizes, steps)), strict=True)]
+        sizes = [distributed.slice_sizes(step.stop - step.start) for step in steps]
+        counts = [sum(of_rank) for of_rank in zip(*sizes, strict=True)]
         everyone = (distributed.gathered(torch.cat(values), counts) for values in (scores, labels))
         method.end_epoch(stage, epoch, device_average_precision(*everyone))
     return mean
@@ -167,10 +168,6 @@ def epoch_batches(
 def _own_part(step: slice) -> slice:
     mine = distributed.own_slice(step.stop - step.start)
     return slice(step.start + mine.start, step.start + mine.stop)
-
-
-def _share_sizes(step: slice) -> list[int]:
-    return distributed.slice_sizes(step.stop - step.start)
 
 
 @torch.no_grad()

@@ -20,7 +20,7 @@ from meid_bench.training.checkpoint import Checkpoint, Fit, load_optimiser, opti
 from meid_bench.training.data import Examples
 from meid_bench.training.diagnostics import alarms, diagnose, setback
 from meid_bench.training.epoch import Stepper, seeded, train_epoch
-from meid_bench.training.scoring import predict
+from meid_bench.training.scoring import predict_scores
 
 
 @dataclass(frozen=True)
@@ -94,20 +94,20 @@ def fit_stage(training: Training, stage: Stage, state: Fit) -> None:
         state.epoch = epoch + 1
         if state.epoch < stage.epochs and checkpoint is not None and checkpoint.due():
             state.model, state.optimiser = snapshot(method), optimiser_tensors(stepper.optimiser)
-            save(checkpoint, state)
+            checkpoint.save(state)
             state.model, state.optimiser = {}, {}
     state.last = snapshot(method)
     state.stages.append(StageResult(stage.name, stage.epochs, state.best_epoch, state.best_map))
     state.warnings += alarms(method, stage, state.diagnostics) + setback(state.stages)
     state.stage, state.epoch, state.best_epoch, state.best_map = state.stage + 1, 0, -1, 0.0
     if checkpoint is not None:
-        save(checkpoint, state)
+        checkpoint.save(state)
 
 
 def score_epoch(training: Training, stage: Stage, epoch: int, loss: float, state: Fit) -> None:
     """Score val after an epoch, log it, and keep the network where it is the best so far."""
     method, config = training.method, training.config
-    found = predict(method, training.val, config.batch)
+    found = predict_scores(method, training.val, config.batch)
     # Scored once: every rank's threads would sort the same numbers on the same cores.
     scores = distributed.from_first(training.val_scores(found) if distributed.rank() == 0 else {})
     state.diagnostics = diagnose(method, stage, training.train, config, training.seed)
@@ -144,12 +144,6 @@ def resume(training: Training) -> Fit:
         )
         state.made_with = checkpoint.made_with
     return state
-
-
-def save(checkpoint: Checkpoint, state: Fit) -> None:
-    """Write where to go on; the first rank does."""
-    if distributed.rank() == 0:
-        checkpoint.save(state)
 
 
 def rate_at(stage: Stage, epoch: int) -> float:

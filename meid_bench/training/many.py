@@ -17,7 +17,7 @@ from meid_bench.errors import MeidBenchError, SettingError
 from meid_bench.mainless import mainless
 from meid_bench.methods.registry import registered
 from meid_bench.results.record import Result
-from meid_bench.training.checkpoint import checkpoint_of
+from meid_bench.training.checkpoint import Checkpoint
 from meid_bench.training.execution import Execution
 from meid_bench.training.request import Plan, Request, plan_run
 from meid_bench.training.run import run
@@ -245,7 +245,7 @@ def kept_sentence(planned: Plan) -> str:
     """What there is of a run that was stopped."""
     if planned.grid:
         return "finished learning rates are kept, and the one in progress to its last checkpoint"
-    progress = checkpoint_of(planned.folder).progress()
+    progress = Checkpoint(planned.folder).load(tensors=False)
     done = 0 if progress is None else len(progress.curve)
     return f"{done} of {planned.epochs} epochs are kept in {planned.folder}"
 

@@ -78,9 +78,13 @@ def load_model(folder: Path, device: torch.device) -> tuple[Model, Method]:
     Raises:
         DataError: Files are missing, damaged, or of another network than they describe.
     """
-    path = folder / MODEL
     try:
-        model = _read_model(path)
+        data = read_json(folder / MODEL)
+        classes: dict[type, type] = {
+            MethodConfig: find_method(data["method"]).Config,
+            AggregatorConfig: find_aggregator(data["aggregator"]).Config,
+        }
+        model = decode(Model, data, classes=classes)
         state = load_file(folder / WEIGHTS, device=str(device))
     except FileNotFoundError as error:
         raise DataError(f"{error.filename or folder / WEIGHTS} is missing; run it again") from error
@@ -95,12 +99,3 @@ def load_model(folder: Path, device: torch.device) -> tuple[Model, Method]:
         ) from error
     method.begin_stage(method.stages()[-1])
     return model, method.eval()
-
-
-def _read_model(path: Path) -> Model:
-    data = read_json(path)
-    classes: dict[type, type] = {
-        MethodConfig: find_method(data["method"]).Config,
-        AggregatorConfig: find_aggregator(data["aggregator"]).Config,
-    }
-    return decode(Model, data, classes=classes)

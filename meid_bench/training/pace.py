@@ -16,7 +16,7 @@ from meid_bench.training.epoch import Stepper, seeded, train_epoch
 from meid_bench.training.execution import Execution, arithmetic
 from meid_bench.training.model import build_method
 from meid_bench.training.request import Plan
-from meid_bench.training.scoring import predict
+from meid_bench.training.scoring import predict_scores
 
 TIMED_CALLS, TIMED_SECONDS = 3, 2.0  # so many are timed, or as many as begin in that time
 
@@ -59,7 +59,7 @@ def _measured(plan: Plan, device: torch.device, execution: Execution) -> float:
             random = seeded(seed, number, last, device)
             step = _seconds(partial(train_epoch, stepper, train, draws, random, last, config))
             check = _seconds(partial(diagnose, method, stage, train, config, seed))
-            score = _seconds(partial(predict, method, train, config.batch)) / len(train)
+            score = _seconds(partial(predict_scores, method, train, config.batch)) / len(train)
             total += stage.epochs * (steps * step + check + videos["val"] * score)
     total += 2 * (videos["val"] + videos["test"]) * score  # the best epoch, and the last
     return total * max(1, len(plan.grid))

@@ -33,7 +33,7 @@ from meid_bench.training.execution import Execution
 from meid_bench.training.fit import Training, fit, point_scores
 from meid_bench.training.model import MODEL, WEIGHTS
 from meid_bench.training.request import Request, plan_run
-from meid_bench.training.run import LOCK, run
+from meid_bench.training.run import RUN_LOCK, run
 from tests.small_methods import toy_method
 from tests.toy import BINS, TASK, toy_examples, write_toy
 
@@ -150,7 +150,7 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, list[float]]
     write_toy(folder / TOY)
     found = together(2, dict.fromkeys(CASES, 31), folder)
     names = {path.name.split("-")[-1] for path in (folder / TOY).glob("runs/toy/*/*")}
-    assert names == {CURVE, MODEL, RECORD, SCORES, VAL_SCORES, WEIGHTS, LOCK, "manifest.json"}
+    assert names == {CURVE, MODEL, RECORD, SCORES, VAL_SCORES, WEIGHTS, RUN_LOCK, "manifest.json"}
     return found
 
 

@@ -27,11 +27,11 @@ from meid_bench.results.record import (
     read_curve,
 )
 from meid_bench.training import fit as train
-from meid_bench.training.checkpoint import CHECKPOINT, checkpoint_of
+from meid_bench.training.checkpoint import CHECKPOINT, Checkpoint
 from meid_bench.training.execution import Execution
 from meid_bench.training.model import MODEL, WEIGHTS
 from meid_bench.training.request import Plan, Request, plan_run
-from meid_bench.training.run import LOCK, run
+from meid_bench.training.run import RUN_LOCK, run
 from tests.toy import write_toy
 
 CPU = torch.device("cpu")
@@ -105,7 +105,7 @@ def test_a_run_killed_in_both_stages_ends_as_one_undisturbed(tmp_path: Path) -> 
     assert not planned.finished
     assert len(read_curve(planned.folder)) == first
     die(root, int(4 - (first - 1) + second))  # within the second stage
-    progress = checkpoint_of(planned.folder).progress()
+    progress = Checkpoint(planned.folder).load(tensors=False)
     assert progress is not None and (progress.stage, progress.epoch) == (1, second - 1)
     points: list[CurvePoint] = []
     found = run(planned, CPU, points.append, EVERY_EPOCH)
@@ -183,7 +183,7 @@ def test_a_second_process_at_the_same_run_is_refused(tmp_path: Path) -> None:
     planned = plan_run(REQUEST, tmp_path)
     planned.folder.mkdir(parents=True)
     refused = pytest.raises(DataError, match="Another run of the same settings is at work")
-    with FileLock(planned.folder / LOCK), refused:
+    with FileLock(planned.folder / RUN_LOCK), refused:
         run(planned, CPU)
     run(planned, CPU)
     assert planned.finished
