@@ -114,7 +114,7 @@ def _run(
     from meid_bench.device import describe
     from meid_bench.distributed import find_ranks
     from meid_bench.results.published import table_title
-    from meid_bench.training.many import failed_sentence, failures, run_on_each
+    from meid_bench.training.many import failed_sentence, run_on_each
     from meid_bench.training.reproduce import available
     from meid_bench.training.reproduce import reproduce as run_table
 
@@ -131,8 +131,8 @@ def _run(
             asked, parts, lambda requests: run_on_each(requests, root, devices, how, click.echo)
         )
     _print_tables(reproduced, asked)
-    if failed := failures(outcomes):
-        raise click.ClickException(failed_sentence(failed, len(outcomes)))
+    if failed := failed_sentence(outcomes):
+        raise click.ClickException(failed)
 
 
 def _print_plan(

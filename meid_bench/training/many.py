@@ -129,12 +129,7 @@ def run_on_each(
         What came of each request, in their order.
     """
     if len(devices) == 1:
-
-        def start(planned: Plan) -> Result:
-            with curve_log(planned, tensorboard, bar) as log:
-                return run(planned, devices[0], log, execution)
-
-        return run_many(requests, root, start, say)
+        return run_many(requests, root, _starter(devices[0], execution, tensorboard, bar), say)
     waiting = list(enumerate(requests))[::-1]
     outcomes: dict[int, Outcome] = {}
     shared = replace(execution, neighbours=len(devices))
@@ -145,16 +140,13 @@ def run_on_each(
         say(f"[{len(outcomes)}/{len(requests)}] {outcome_line(outcome)}")
 
     try:
-        busy: dict[Connection, _Worker] = {}
+        busy: dict[object, _Worker] = {}
         idle = workers
-        while True:
+        while busy or (idle and waiting):
             for worker in idle[: len(waiting)]:
                 worker.begin(*waiting.pop())
                 busy[worker.pipe] = worker
-            if not busy:
-                break
-            ready = wait(list(busy))
-            ended = [busy.pop(pipe) for pipe in list(busy) if pipe in ready]
+            ended = [busy.pop(pipe) for pipe in wait([each.pipe for each in busy.values()])]
             for worker in ended:
                 finish(worker.number, worker.outcome())
             idle = [worker for worker in ended if worker.alive]
@@ -166,6 +158,16 @@ def run_on_each(
     return [outcomes[number] for number in range(len(requests))]
 
 
+def _starter(
+    device: torch.device, execution: Execution, tensorboard: bool, bar: bool
+) -> Callable[[Plan], Result]:
+    def start(planned: Plan) -> Result:
+        with curve_log(planned, tensorboard, bar) as log:
+            return run(planned, device, log, execution)
+
+    return start
+
+
 class _Worker:
     """A process with a device of its own, and the run that it is at."""
 
@@ -175,23 +177,22 @@ class _Worker:
         context = multiprocessing.get_context("spawn")
         self.device = device
         self.alive = True
-        self.number = -1
+        self.number: int
+        self.request: Request
         self.pipe, theirs = context.Pipe()
         arguments = (theirs, root, str(device), execution, tensorboard)
         self._process = context.Process(target=_work, args=arguments, daemon=True)
         with mainless():
             self._process.start()
         theirs.close()  # so that the pipe ends with the process
-        self._request: Request | None = None
 
     def begin(self, number: int, request: Request) -> None:
         """Give it a run."""
-        self.number, self._request = number, request
+        self.number, self.request = number, request
         self.pipe.send(request)
 
     def outcome(self) -> Outcome:
         """What came of the run; a failure where the process has ended."""
-        assert self._request is not None
         try:
             outcome: Outcome = self.pipe.recv()
         except EOFError:
@@ -201,7 +202,7 @@ class _Worker:
                 f"the process on {self.device} ended early (exit {self._process.exitcode}); "
                 "run the same command again to go on"
             )
-            return Outcome(self._request, error=error)
+            return Outcome(self.request, error=error)
         return outcome
 
     def end(self) -> None:
@@ -222,23 +223,18 @@ def _work(
     if device == "cpu":
         torch.set_num_threads(max(1, cores() // execution.neighbours))
 
-    def start(planned: Plan) -> Result:
-        with curve_log(planned, tensorboard, shown=False) as log:
-            return run(planned, torch.device(device), log, execution)
-
+    start = _starter(torch.device(device), execution, tensorboard, bar=False)
     while True:
         pipe.send(attempt(pipe.recv(), root, start))
 
 
-def failures(outcomes: Sequence[Outcome]) -> list[Outcome]:
-    """Those that failed."""
-    return [outcome for outcome in outcomes if outcome.error is not None]
-
-
-def failed_sentence(failed: Sequence[Outcome], total: int) -> str:
-    """Which of `total` runs failed, a sentence."""
-    names = ", ".join(outcome.request.shown for outcome in failed)
-    return f"{len(failed)} of {total} runs failed: {names}; the others are kept"
+def failed_sentence(outcomes: Sequence[Outcome]) -> str | None:
+    """Which of the runs failed, a sentence; None where none did."""
+    failed = [outcome.request.shown for outcome in outcomes if outcome.error is not None]
+    if not failed:
+        return None
+    names = ", ".join(failed)
+    return f"{len(failed)} of {len(outcomes)} runs failed: {names}; the others are kept"
 
 
 def kept_sentence(planned: Plan) -> str:

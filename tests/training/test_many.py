@@ -19,7 +19,7 @@ from meid_bench.methods.method import AggregatorMethod, Batch, Stage
 from meid_bench.methods.registry import registered
 from meid_bench.results.record import Result, load_result
 from meid_bench.training.execution import Execution
-from meid_bench.training.many import expand, failures, part_of, run_many, run_on_each
+from meid_bench.training.many import expand, failed_sentence, part_of, run_many, run_on_each
 from meid_bench.training.request import Plan, Request
 from meid_bench.training.run import run
 from tests.toy import write_toy
@@ -76,7 +76,10 @@ def test_a_failed_run_is_reported_and_the_others_kept(tmp_path: Path) -> None:
     requests = expand(BASE, ["plain", BREAKS, "plian", "ldam"], [0])
     outcomes = run_many(requests, tmp_path, on_cpu, lines.append)
     assert [outcome.result is not None for outcome in outcomes] == [True, False, False, True]
-    assert [o.request.method for o in failures(outcomes)] == [BREAKS, "plian"]
+    assert failed_sentence(outcomes) == (
+        f"2 of 4 runs failed: {BREAKS} seed 0, plian seed 0; the others are kept"
+    )
+    assert failed_sentence(outcomes[:1]) is None
     assert lines[0].startswith("[1/4] plain seed 0: test mAP 0.")
     assert lines[1] == f"[2/4] {BREAKS} seed 0 FAILED: RuntimeError: a mistake in the loss"
     assert "did you mean 'plain'?" in lines[2]
