@@ -1,4 +1,4 @@
-"""Method card: what a user should know of a method before running it, from the class itself."""
+"""Method card: summary, source, settings and presets of a method, from its class."""
 
 import inspect
 import re

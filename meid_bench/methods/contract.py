@@ -1,4 +1,4 @@
-"""Contract: what the runner relies on in a method, tried out on a toy task in seconds."""
+"""Contract: what the runner relies on in a method, checked on a toy task in seconds."""
 
 import tempfile
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""Presets: which one holds for a request, and what it sets of method, aggregator and runner."""
+"""Presets: which one a request gets, and its settings of method, aggregator and runner."""
 
 from dataclasses import fields
 

@@ -1,4 +1,4 @@
-"""Settings: what a run is told, typed; `--set key=value` and a record name each by a flat name."""
+"""Settings: typed, in three parts; `--set key=value` and a record name each by a flat name."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace

@@ -1,4 +1,4 @@
-"""Cache: where a run's features stay, and what to do where memory runs out after all."""
+"""Cache: where a run's features stay, and what is done where memory runs out."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -92,7 +92,7 @@ def with_room(
 ) -> T:
     """Do `work`, which loads features where the cache says, and trains.
 
-    Where memory runs out, "auto" goes on to the next mode; training resumes there. Other arguments
+    Where memory runs out, "auto" takes the next mode; training resumes there. Other arguments
     are those of `choose_cache`.
 
     Raises:
@@ -122,7 +122,7 @@ def with_room(
 
 
 def no_room(batch: int, fitting: int | None, device: torch.device) -> SettingError:
-    """The sentence for a step that does not fit; `fitting` is None where nobody tried."""
+    """The error for a step that does not fit; `fitting` is None where no batch was tried."""
     if fitting is None:
         advice = "use a smaller --set batch=N, or more ranks"
     elif fitting:

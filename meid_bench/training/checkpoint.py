@@ -29,8 +29,8 @@ class Fit:
     Tensors are by name, as in a state dictionary, in host memory.
 
     Attributes:
-        stage: Number of the stage to go on with; that of no stage where all are done.
-        epoch: The epoch of it to go on with.
+        stage: Number of the stage to resume; the number of stages where all are done.
+        epoch: The epoch of it to resume with.
         stages: Each finished stage's length and best epoch on val.
         best_epoch, best_map: The present stage's best on val; -1 and 0 before its first epoch.
         diagnostics: The method's last measurements of itself.
@@ -117,7 +117,7 @@ class Checkpoint:
         self.path.unlink(missing_ok=True)
 
     def damaged(self, error: Exception) -> DataError:
-        """The sentence for a file that cannot be gone on with."""
+        """The error for a file that cannot be resumed from."""
         reason = str(error).splitlines()[-1] if str(error) else type(error).__name__
         return DataError(
             f"{self.path} cannot be continued ({reason}); remove it to start the run again"

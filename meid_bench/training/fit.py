@@ -29,13 +29,11 @@ class Training:
 
     Attributes:
         method: On the device of the examples.
-        train: Training videos.
-        val: Validation videos, scored after every epoch.
+        val: Scored after every epoch.
         val_scores: From probabilities (N_val, C) to "overall", "head", "medium" and "tail" mAP.
-        config: The runner's settings.
         seed: Every draw depends on it, the stage and the epoch alone.
         log: Takes each epoch's point of the learning curve.
-        checkpoint: Where to go on from, and to write to; None for neither.
+        checkpoint: What to resume from and write to; None for neither.
         bfloat16: Whether training's matrix products are in bfloat16.
         compile: Whether to compile the method's modules.
     """
@@ -55,8 +53,8 @@ class Training:
 def fit(training: Training) -> Fit:
     """Train every stage; each starts from the best epoch, on val, of the one before.
 
-    With a checkpoint it goes on where an earlier call was interrupted, and ends with the same
-    numbers. Within a process group it is one of several ranks, each with a part of every batch.
+    With a checkpoint it resumes an interrupted call, and ends with the same numbers. Within a
+    process group it is one of several ranks, each with a part of every batch.
 
     Raises:
         MeidBenchError: The method breaks its contract (nothing to train, a wrong shape, a NaN),

@@ -31,12 +31,12 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of one request.
+    """The end of one request.
 
     Attributes:
         request: What was asked.
         result: Its record; None where it failed.
-        folder: The run's folder; None where it could not even be planned.
+        folder: The run's; None where it could not be planned.
         error: Why it failed, a sentence.
         skipped: It was finished before.
     """
@@ -57,14 +57,14 @@ def expand(base: Request, methods: Sequence[str], seeds: Sequence[int]) -> tuple
         seeds: Seeds.
 
     Raises:
-        SettingError: There is no method or no seed, or one stands twice.
+        SettingError: There is no method or no seed, or one is listed twice.
     """
     names = [name for method in methods for name in (registered() if method == ALL else [method])]
     for kind, values in (("method", names), ("seed", seeds)):
         if not values:
             raise SettingError(f"There is no {kind} to run; name one or several, comma-separated")
         if len(set(values)) < len(values):
-            raise SettingError(f"A {kind} stands twice in {', '.join(map(str, values))}")
+            raise SettingError(f"A {kind} is listed twice in {', '.join(map(str, values))}")
     return tuple(replace(base, method=name, seed=seed) for seed in seeds for name in names)
 
 
@@ -89,13 +89,9 @@ def run_many(
     start: Callable[[Plan], Result],
     say: Say = lambda line: None,
 ) -> list[Outcome]:
-    """Run every request that has no record yet.
+    """Run every request that has no record yet, in order, each by `start`.
 
-    Args:
-        requests: What to run, in order.
-        root: The data root.
-        start: Runs one plan, for example `meid_bench.training.run.run` on a device.
-        say: Takes one line for each run that ended, was skipped, or failed.
+    `say` takes one line for each run that ended, was skipped, or failed.
     """
     outcomes = []
     for number, request in enumerate(requests, start=1):
@@ -169,7 +165,7 @@ def _starter(
 
 
 class _Worker:
-    """A process with a device of its own, and the run that it is at."""
+    """A process with a device of its own, and its present run."""
 
     def __init__(
         self, root: Path, device: torch.device, execution: Execution, tensorboard: bool
@@ -192,7 +188,7 @@ class _Worker:
         self.pipe.send(request)
 
     def outcome(self) -> Outcome:
-        """What came of the run; a failure where the process has ended."""
+        """The run's end; a failure where the process has ended."""
         try:
             outcome: Outcome = self.pipe.recv()
         except EOFError:
@@ -200,13 +196,13 @@ class _Worker:
             self._process.join()
             error = (
                 f"the process on {self.device} ended early (exit {self._process.exitcode}); "
-                "run the same command again to go on"
+                "run the same command again to resume it"
             )
             return Outcome(self.request, error=error)
         return outcome
 
     def end(self) -> None:
-        """Stop it, whatever it is at."""
+        """Stop it at once."""
         self._process.terminate()
         self._process.join()
         self.pipe.close()
@@ -238,7 +234,7 @@ def failed_sentence(outcomes: Sequence[Outcome]) -> str | None:
 
 
 def kept_sentence(planned: Plan) -> str:
-    """What there is of a run that was stopped."""
+    """What is kept of a run that was stopped."""
     if planned.grid:
         return "finished learning rates are kept, and the one in progress to its last checkpoint"
     progress = Checkpoint(planned.folder).load(tensors=False)
@@ -247,7 +243,7 @@ def kept_sentence(planned: Plan) -> str:
 
 
 def attempt(request: Request, root: Path, start: Callable[[Plan], Result]) -> Outcome:
-    """Plan and run one request; whatever it raises is in the outcome."""
+    """Plan and run one request; an error is in the outcome."""
     folder = None
     try:
         planned = plan_run(request, root)
@@ -256,13 +252,13 @@ def attempt(request: Request, root: Path, start: Callable[[Plan], Result]) -> Ou
         return Outcome(request, start(planned), folder, skipped=skipped)
     except MeidBenchError as error:
         return Outcome(request, None, folder, str(error))
-    except Exception as error:  # a method's own mistake: its author wants the whole of it
+    except Exception as error:  # a mistake of the method's author
         traceback.print_exc()
         return Outcome(request, None, folder, f"{type(error).__name__}: {error}")
 
 
 def outcome_line(outcome: Outcome) -> str:
-    """What came of a run, a line."""
+    """The end of a run, a line."""
     name = outcome.request.shown
     if outcome.result is None:
         return f"{name} FAILED: {outcome.error}"

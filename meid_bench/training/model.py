@@ -61,7 +61,7 @@ def stages_of(build: Callable[[], Method]) -> Sequence[Stage]:
             return build().stages()
     except MeidBenchError:
         raise
-    except Exception:  # a method may look at its own numbers, and there are none on "meta"
+    except Exception:  # a method may read its own numbers, of which "meta" has none
         return build().stages()
 
 

@@ -166,9 +166,7 @@ class TablePart:
     """A block of the table on features that are there.
 
     Attributes:
-        block: What the paper printed, or what the user put in its place.
-        benchmark: The benchmark.
-        store: The features.
+        block: The paper's, or what the user put in its place.
         published: The paper's rows of the same table, lists, encoder and aggregator.
     """
 
@@ -180,10 +178,9 @@ class TablePart:
 
 @dataclass(frozen=True)
 class Reproduced:
-    """What came of a part of a table.
+    """The results of a part of a table.
 
     Attributes:
-        part: The part.
         rows: Row label to its runs over seeds, in the table's order; failed ones are left out.
     """
 
@@ -244,7 +241,7 @@ def reproduce(
     """
     requests = {
         (number, variant.label, seed): request_of(asked, part, variant, seed)
-        for seed in asked.seeds  # a first whole table soon, its error bars later
+        for seed in asked.seeds  # all rows of a seed first
         for number, part in enumerate(parts)
         for variant in part.block.variants
     }

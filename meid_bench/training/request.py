@@ -1,4 +1,4 @@
-"""Request: what the user asks to be run, and the plan in which every name is looked up."""
+"""Request: what the user asks to be run; Plan: the same with every name looked up."""
 
 import hashlib
 import json
@@ -71,13 +71,11 @@ class Plan:
     """A request with every name looked up and every setting resolved: ready to run.
 
     Attributes:
-        request: What was asked.
-        benchmark: The benchmark.
-        store: Its features.
+        store: The benchmark's features.
         model: The network to train, with all settings.
         preset: Name of the preset in force, or None.
         missing: Split name -> listed ids without features.
-        epochs: How many epochs all stages have together.
+        epochs: Of all stages together.
         folder: Where the run's record goes.
         changed: Names of settings that are not what the preset, or the defaults, have.
         code: SHA-256 of the method's source.

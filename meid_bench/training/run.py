@@ -55,14 +55,8 @@ def run(
 ) -> Result:
     """Train, score and record; a finished run's record is read, an unfinished run is continued.
 
-    Within a process group every rank calls it; the first one writes.
-
-    Args:
-        plan: What to run.
-        device: Where.
-        log: Takes each epoch's point of the learning curve, for progress.
-        execution: How.
-        say: Takes sentences on what was chosen.
+    Within a process group every rank calls it; the first one writes. `log` takes each epoch's point
+    of the learning curve, `say` a sentence on what was chosen.
 
     Raises:
         MeidBenchError: The method breaks its contract, the features cannot be read, or a step has
@@ -92,8 +86,8 @@ def run(
 def _best_trial(plan: Plan, run_trial: Callable[[Plan], Result]) -> Result:
     """Run every learning rate of the plan's grid; returns the record of the best on val.
 
-    Each trial has a folder of its own within the run's, so that a second call goes on where an
-    earlier one ended; they are removed once the record is there.
+    Each trial has a folder of its own within the run's, from which a second call resumes; they are
+    removed once the record is written.
     """
     results = {rate: run_trial(plan.trial(rate)) for rate in plan.grid}
     if distributed.rank() > 0:
@@ -192,7 +186,7 @@ def _fit(
             if cache.mode == "device" and execution.cache == "auto":
                 raise  # the features make room first
     method.to("cpu")
-    fits = None  # another rank may have had room: there is no trying together
+    fits = None  # ranks cannot try together: another may have had room
     if distributed.size() == 1:
         fits = fitting_batch(
             lambda: _fresh(plan, train.device), train, plan.runner, execution.bfloat16

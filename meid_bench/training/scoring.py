@@ -57,9 +57,8 @@ def device_average_precision(scores: Tensor, labels: Tensor) -> Tensor:
     """
     most = int(labels.sum(0).max())
     found = []
-    for some, mask in zip(
-        *(each.split(CLASSES_AT_ONCE, 1) for each in (scores, labels)), strict=True
-    ):
+    parts = (torch.split(each, CLASSES_AT_ONCE, 1) for each in (scores, labels))
+    for some, mask in zip(*parts, strict=True):
         block, positive = some.T.contiguous(), mask.T != 0
         # Probabilities are at least 0: -1 pads classes with fewer positives, below all of them.
         hits = torch.where(positive, block, -1.0).topk(most, dim=1).values.flip(1).contiguous()

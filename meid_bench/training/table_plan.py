@@ -79,11 +79,8 @@ def plan_table(
 ) -> list[PlannedBlock]:
     """Look up every run of a table; nothing is run and nothing is written.
 
-    Args:
-        asked: What was asked.
-        root: The data root.
-        seconds_of: Label of a run and the run -> how long it takes; asked once for each row with
-            a run ahead.
+    `seconds_of` measures how long a run takes, from its label and the run; it is called once for
+    each row with a run ahead.
     """
     blocks = wanted_blocks(asked)
     planned = []
@@ -139,13 +136,7 @@ def _row(
 
 
 def format_plan(planned: Sequence[PlannedBlock], title: str, devices: Sequence[str]) -> str:
-    """The plan of a table.
-
-    Args:
-        planned: Its blocks.
-        title: The table's.
-        devices: What the runs would be on, in words.
-    """
+    """The plan of a table as text; `devices` are described in words."""
     rows = [row for block in planned for row in block.rows]
     states = ("finished", "begun", "ahead")
     number = {state: sum(len(row.seeds[state]) for row in rows) for state in states}
@@ -187,7 +178,7 @@ def _block_text(planned: PlannedBlock) -> str:
 
 
 def _settings(rows: Sequence[PlannedRow]) -> list[str]:
-    """What all rows have alike, once, and then what each has of its own."""
+    """Settings that all rows share, once, then the others of each row."""
     alike = {
         name: value
         for name, value in (rows[0].settings if len(rows) > 1 else {}).items()

@@ -13,17 +13,10 @@ from meid_bench.results.record import load_scores
 from meid_bench.training.request import Request, plan_run
 from meid_bench.training.run import run
 from tests.methods.test_contract import METHODS
-from tests.toy import toy_benchmark, toy_features, write_features, write_toy
+from tests.toy import toy_benchmark, toy_features, write_features
 
 CPU = torch.device("cpu")
 SHORT = {"epochs": "2", "milestones": "", "batch": "16"}
-
-
-@pytest.fixture(scope="module")
-def toy_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("networks")
-    write_toy(root)
-    return root
 
 
 @pytest.mark.parametrize("name", [name for name in METHODS if not name.startswith("meid")])

@@ -27,21 +27,11 @@ CPU = torch.device("cpu")
 REQUEST = Request("meid", dataset="toy", aggregator="nonlinear", settings={"batch": "16"})
 
 
-@pytest.fixture(scope="module")
-def toy_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("protocol")
-    write_toy(root)
-    return root
-
-
 def test_milestones_and_ldams_epoch_scale_along() -> None:
     tenth = scaled(LDAMConfig(), 0.1)
     assert (tenth.epochs, tenth.milestones, tenth.reweight_epoch) == (10, (3, 6), 5)
     assert tenth.lr == LDAMConfig().lr
     assert scaled(FrameStackConfig(), 0.1).warm_epoch == 0  # 0 is no length
-
-
-def test_a_very_short_schedule_stays_one() -> None:
     shortest = scaled(LDAMConfig(), 0.001)
     assert (shortest.epochs, shortest.milestones, shortest.reweight_epoch) == (1, (1,), 1)
 

@@ -113,22 +113,6 @@ def test_every_variant_is_a_method_with_settings_that_it_has() -> None:
                 resolve(kind, block.aggregator, "videolt", variant.settings)
 
 
-def test_ablations_differ_in_what_the_paper_says() -> None:
-    settings = {
-        variant.label: dict(variant.settings)
-        for table in ("4", "5", "6", "7")
-        for variant in TABLES[table][0].variants
-    }
-    assert settings["-"] == {"second": "none", "attention": "none", "lambda1": 0.0}
-    assert settings["FA+DL"] == settings["E1"] == {"second": "none"}
-    assert settings["CFS"] == {"motion": False, "sampler2": "uniform"}
-    assert settings["CFS+ME+CBS"] == settings["E1+E2"] == {}
-    assert settings["E1+E1"] == {"second": "e1", "sampler2": "uniform"}
-    assert [settings[beta] for beta in ("0.3", "0.5", "0.7")] == [
-        {"beta": beta} for beta in (0.3, 0.5, 0.7)
-    ]
-
-
 def test_other_benchmarks_aggregators_and_splits() -> None:
     blocks = wanted_blocks(TableRequest("5", datasets=("charadeslt", "mine")))
     assert [block.dataset for block in blocks] == ["charadeslt", "mine"]

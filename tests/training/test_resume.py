@@ -11,10 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner
 from filelock import FileLock
 
-from meid_bench.cli.main import cli
 from meid_bench.errors import DataError, SettingError
 from meid_bench.results.record import (
     CURVE,
@@ -32,7 +30,7 @@ from meid_bench.training.execution import Execution
 from meid_bench.training.model import MODEL, WEIGHTS
 from meid_bench.training.request import Plan, Request, plan_run
 from meid_bench.training.run import RUN_LOCK, run
-from tests.toy import write_toy
+from tests.toy import on_toy, write_toy
 
 CPU = torch.device("cpu")
 EVERY_EPOCH = Execution(checkpoint_minutes=0)
@@ -141,15 +139,14 @@ def test_ctrl_c_says_what_is_kept(
         evaluate(*arguments)
 
     monkeypatch.setattr(train, "score_epoch", press)
-    line = ["run", "--method", "plain", "--dataset", "toy", "--aggregator", "nonlinear"]
-    line += ["--set", "epochs=5", "--set", "milestones=2", "--set", "batch=16"]
-    line += ["--checkpoint-minutes", minutes, "--root", str(tmp_path), "--device", "cpu"]
-    stopped = CliRunner().invoke(cli, line)
+    line = ["run", "--method", "plain", "--checkpoint-minutes", minutes]
+    settings = {"epochs": "5", "milestones": "2", "batch": "16"}
+    stopped = on_toy(tmp_path, line, settings)
     assert stopped.exit_code == 1
     assert "Aborted" not in stopped.output
     assert f"Error: Stopped; {kept} of 5 epochs are kept in {tmp_path}" in stopped.output
     assert "the same command goes on from there" in stopped.output
-    again = CliRunner().invoke(cli, line)
+    again = on_toy(tmp_path, line, settings)
     assert again.exit_code == 0 and "Test mAP" in again.output
     assert len(seen) == 4 + 5 - kept
 
@@ -157,9 +154,9 @@ def test_ctrl_c_says_what_is_kept(
 @pytest.mark.parametrize(
     ("command", "kept"),
     [
-        ("run --method plain --dataset toy --protocol equal", "finished learning rates are kept"),
-        ("run --method plain,ldam --dataset toy", "finished runs are kept"),
-        ("reproduce table3 --dataset toy --seeds 0", "finished runs are kept"),
+        ("run --method plain --protocol equal", "finished learning rates are kept"),
+        ("run --method plain,ldam", "finished runs are kept"),
+        ("reproduce table3 --seeds 0", "finished runs are kept"),
     ],
 )
 def test_ctrl_c_in_several_runs_says_what_is_kept(
@@ -167,8 +164,7 @@ def test_ctrl_c_in_several_runs_says_what_is_kept(
 ) -> None:
     write_toy(tmp_path)
     monkeypatch.setattr(train, "score_epoch", raise_keyboard_interrupt)
-    line = [*command.split(), "--aggregator", "nonlinear", "--set", "batch=16"]
-    stopped = CliRunner().invoke(cli, [*line, "--root", str(tmp_path), "--device", "cpu"])
+    stopped = on_toy(tmp_path, command.split(), {"batch": "16"})
     assert stopped.exit_code == 1
     expected = f"Stopped; {kept}, and the one in progress to its last checkpoint; the same command"
     assert expected in stopped.output and "Aborted" not in stopped.output

@@ -9,11 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner
 
 from baselines.plain import Plain, PlainConfig
 from meid_bench.benchmark.benchmark import load_benchmark, save_benchmark
-from meid_bench.cli.main import cli
 from meid_bench.errors import DataError, MeidBenchError, MethodError, SettingError
 from meid_bench.files import benchmark_dir
 from meid_bench.methods.contract import check_method
@@ -32,17 +30,10 @@ from meid_bench.results.record import (
 from meid_bench.training.model import load_model
 from meid_bench.training.request import Plan, Request, plan_run
 from meid_bench.training.run import run
-from tests.toy import CLASSES, write_toy
+from tests.toy import CLASSES, on_toy, write_toy
 
 CPU = torch.device("cpu")
 SHORT = {"epochs": "3", "milestones": "2", "batch": "16"}
-
-
-@pytest.fixture(scope="module")
-def toy_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("toy")
-    write_toy(root)
-    return root
 
 
 def request(method: str = "plain", **changes: object) -> Request:
@@ -243,14 +234,11 @@ def test_a_method_that_breaks_its_contract_is_named(
 
 
 def test_the_command_prints_the_numbers_and_where_they_are(toy_root: Path) -> None:
-    arguments = ["run", "--method", "plain", "--dataset", "toy", "--aggregator", "nonlinear"]
-    arguments += ["--root", str(toy_root), "--device", "cpu", "--seed", "9"]
-    for setting, value in SHORT.items():
-        arguments += ["--set", f"{setting}={value}"]
-    done = CliRunner().invoke(cli, arguments)
+    line = ["run", "--method", "plain", "--seed", "9"]
+    done = on_toy(toy_root, line, SHORT)
     assert done.exit_code == 0, done.output
     assert "Test mAP 0." in done.output and "chosen on val" in done.output
-    refused = CliRunner().invoke(cli, [*arguments, "--set", "nothing"])
+    refused = on_toy(toy_root, [*line, "--set", "nothing"])
     assert refused.exit_code == 1
     assert "Error: --set 'nothing' is not of the form key=value" in refused.output
 

@@ -6,10 +6,8 @@ from typing import Any
 
 import pytest
 import torch
-from click.testing import CliRunner
 
 from baselines.ldam import LDAM
-from meid_bench.cli.main import cli
 from meid_bench.errors import SettingError
 from meid_bench.features.checksum import MEMORY
 from meid_bench.files import benchmark_dir, write_text
@@ -20,7 +18,7 @@ from meid_bench.training.paper_table import EXPERTS, Variant
 from meid_bench.training.reproduce import TableRequest
 from meid_bench.training.request import Plan, Request, plan_run
 from meid_bench.training.table_plan import PlannedBlock, plan_table
-from tests.toy import write_toy
+from tests.toy import on_toy, write_toy
 from tests.training.test_reproduce import ONE, reproduce, write
 
 SHORT = {"epochs": "1", "milestones": "", "batch": "16"}
@@ -153,12 +151,8 @@ def test_the_time_is_near_the_time_that_a_run_takes(tmp_path: Path) -> None:
     run = plan_run(request, tmp_path)
     expected = pace.run_seconds(run, torch.device("cpu"), Execution())
     assert not run.folder.exists()
-    arguments = ["--dataset", "toy", "--aggregator", "nonlinear", "--root", str(tmp_path)]
-    done = CliRunner().invoke(
-        cli,
-        ["run", "--method", "framestack", *arguments, "--device", "cpu", "--set", "batch=16",
-         "--set", "epochs=10", "--set", "milestones="],
-    )  # fmt: skip
+    settings = {"batch": "16", "epochs": "10", "milestones": ""}
+    done = on_toy(tmp_path, ["run", "--method", "framestack"], settings)
     assert done.exit_code == 0, done.output
     seconds = load_result(run.folder).seconds
     assert seconds is not None and 0.1 < seconds / expected < 10
