@@ -53,7 +53,7 @@ def find_method(name: str) -> type[Method]:
 
 
 def find_network(name: str) -> Callable[[MakeAggregator], MakeAggregator]:
-    """A registered network: it wraps the aggregator, so that any loss can run on it.
+    """A registered network: it wraps the aggregator, for any loss.
 
     Raises:
         SettingError: There is none of that name.

@@ -17,7 +17,7 @@ _PREFIXES = {"method": "", "aggregator": AGGREGATOR_PREFIX, "runner": ""}  # of 
 
 @dataclass(frozen=True)
 class RunnerConfig:
-    """Settings of the runner, the same for every method; presets may set them.
+    """Settings of the runner; presets may set them.
 
     Attributes:
         batch: Videos a step.

@@ -28,12 +28,11 @@ HOST_SHARE = 0.6
 
 @dataclass(frozen=True)
 class Cache:
-    """Where features stay, and why.
+    """Where features stay, and the reason in words.
 
     Attributes:
         mode: "device", one tensor beside the network; "host", one in main memory; "stream", read
             from the shards batch by batch.
-        reason: A sentence for the user.
     """
 
     mode: Literal["device", "host", "stream"]

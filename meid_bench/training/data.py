@@ -138,7 +138,7 @@ def load_examples(
 
 
 def _resident(source: Streamed, place: torch.device) -> Tensor:
-    """All features as one tensor; read in pieces, so that a GPU's never all pass main memory."""
+    """All features as one tensor; read in pieces, so that main memory never holds a GPU's whole."""
     index = np.arange(len(source.ids))
     parts = batches(len(index), READ_AT_ONCE)
     features = torch.empty(source.shape, dtype=torch.float16, device=place)

@@ -141,7 +141,7 @@ def train_epoch(
 def seeded(seed: int, stage: int, epoch: int, device: torch.device) -> torch.Generator:
     """A generator for one epoch, the same on every rank; torch's own (dropout) differs by rank.
 
-    Every epoch starts from its own numbers, so that a resumed run draws what it would have drawn.
+    Every epoch has its own seed, so that a resumed run draws the same numbers.
     """
     words = np.random.SeedSequence([seed, stage, epoch]).generate_state(2, np.uint64)
     torch.manual_seed((int(words[0]) >> 1) + distributed.rank())

@@ -29,9 +29,7 @@ class Model:
 
     Attributes:
         method: Registered name, or module:Class.
-        aggregator: Its aggregator's name.
         network: "own", or "e1" where the loss runs on MEID's first expert's network.
-        settings: What it was trained with.
         task: What the method saw of its benchmark.
         classes: Class names, C of them.
         features: Fingerprint of the features that it was trained on.

@@ -23,20 +23,15 @@ from meid_bench.training.request import Request
 
 @dataclass(frozen=True)
 class TableRequest:
-    """What the user asks of `reproduce`.
+    """What the user asks of `reproduce`; what is not named here is as in `Request`, for every run.
 
     Attributes:
         table: "2" to "7", "s1" to "s5": as `paper_table.find_table` gives it.
-        seeds: A run for each.
-        datasets: In place of the table's own benchmarks; empty for those.
-        aggregators: In place of the table's own; empty for those.
+        datasets, aggregators: In place of the table's own; empty for those.
         features: Name of a feature store, or its beginning; None for the table's encoder.
         preset: For every row whose method has it; None for the benchmark's own.
-        protocol: "paper" or "equal".
-        quick: Shorten every schedule.
         all_splits: Run the subject-disjoint lists beside the official ones too.
-        allow_missing: How many listed videos may be without features.
-        settings: `--set` pairs for every run; a row's own settings stand above them.
+        settings: `--set` pairs for every run; a row's own settings override them.
     """
 
     table: str

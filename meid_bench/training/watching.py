@@ -20,8 +20,8 @@ def curve_file(
 ) -> Iterator[Callable[[CurvePoint], None]]:
     """A function that appends a point to the run's curve.jsonl, and then logs it.
 
-    Epochs before the checkpoint are in the file; those after it are trained, and come, again. Only
-    the first rank writes, and nothing beside a record: its curve stays until the new one is whole.
+    The file begins with the checkpoint's epochs. Only the first rank writes, and nothing beside a
+    record (--again): its curve stays until the new one is complete.
 
     Raises:
         DataError: The checkpoint is damaged.

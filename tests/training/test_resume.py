@@ -4,7 +4,7 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ from meid_bench.training.execution import Execution
 from meid_bench.training.model import MODEL, WEIGHTS
 from meid_bench.training.request import Plan, Request, plan_run
 from meid_bench.training.run import RUN_LOCK, run
-from tests.toy import on_toy, write_toy
+from tests.toy import numbers, on_toy, write_toy
 
 CPU = torch.device("cpu")
 EVERY_EPOCH = Execution(checkpoint_minutes=0)
@@ -78,10 +78,6 @@ def undisturbed(root: Path) -> tuple[Plan, Result]:
     write_toy(root)
     planned = plan_run(REQUEST, root)
     return planned, run(planned, CPU, execution=EVERY_EPOCH)
-
-
-def numbers(result: Result) -> dict[str, object]:
-    return {k: v for k, v in asdict(result).items() if k not in ("seconds", "date", "commit")}
 
 
 @pytest.fixture(autouse=True)

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ from meid_bench.results.record import (
 from meid_bench.training.model import load_model
 from meid_bench.training.request import Plan, Request, plan_run
 from meid_bench.training.run import run
-from tests.toy import CLASSES, on_toy, write_toy
+from tests.toy import CLASSES, numbers, on_toy, write_toy
 
 CPU = torch.device("cpu")
 SHORT = {"epochs": "3", "milestones": "2", "batch": "16"}
@@ -44,11 +44,6 @@ def request(method: str = "plain", **changes: object) -> Request:
 def run_once(root: Path, **changes: object) -> tuple[Plan, Result]:
     planned = plan_run(request(**changes), root)  # type: ignore[arg-type]
     return planned, run(planned, CPU)
-
-
-def numbers(result: Result) -> dict[str, object]:
-    """What must not depend on when and where a run was made."""
-    return {k: v for k, v in asdict(result).items() if k not in ("seconds", "date", "commit")}
 
 
 @pytest.mark.parametrize("method", ["plain", "meid"])
