@@ -29,6 +29,16 @@ def demo_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.fixture(scope="module")
+def toy_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data root with the toy benchmark and its features; the tests of one module share it."""
+    from tests.toy import write_toy
+
+    root = tmp_path_factory.mktemp("toy")
+    write_toy(root)
+    return root
+
+
 @pytest.fixture(scope="session")
 def zoo(tmp_path_factory: pytest.TempPathFactory) -> dict[str, "Odd"]:
     """Odd and broken videos by file name, each with its account."""

@@ -1,4 +1,4 @@
-"""Registered methods on the toy task, with aggregators of a few numbers."""
+"""Registered methods on the toy task, with aggregators of a few numbers, and batches for them."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,10 +6,11 @@ from typing import Any
 import torch
 
 from meid_bench.methods.aggregators import aggregator_maker, find_aggregator
-from meid_bench.methods.method import Method
+from meid_bench.methods.method import Batch, Method, Stage
 from meid_bench.methods.registry import find_method
 from meid_bench.methods.settings import changed
-from tests.toy import TASK
+from meid_bench.methods.trainable import select_trainable, training_mode
+from tests.toy import TASK, toy_examples
 
 SMALL = {"clusters": 4, "hidden": 16}
 
@@ -27,3 +28,21 @@ def toy_method(
         config = changed(config, {"dropout": dropout})
     make = aggregator_maker(aggregator, config, TASK.frames)
     return kind(TASK, changed(kind.Config(), settings), make)
+
+
+def small_batch(size: int = 12, picked: bool = False, seed: int = 0) -> Batch:
+    """The toy's first videos; the class that is picked of each is its first."""
+    examples = toy_examples()
+    labels = torch.from_numpy(examples.labels[:size]).float()
+    drawn = labels.argmax(1) if picked else None
+    generator = torch.Generator().manual_seed(seed)
+    return Batch(examples.features[:size].float(), labels, drawn, generator)
+
+
+def in_stage(method: Method, number: int) -> Stage:
+    """A stage by its number, with the method ready to be trained in it."""
+    stage = method.stages()[number]
+    method.begin_stage(stage)
+    select_trainable(method, stage)
+    training_mode(method)
+    return stage

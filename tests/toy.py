@@ -1,20 +1,26 @@
 """A toy of a few lines: a small long-tailed task, its benchmark, and its feature store."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import torch
+from click import testing
 from numpy.typing import NDArray
 
 from meid_bench.benchmark.annotation import Annotation
 from meid_bench.benchmark.benchmark import Benchmark, save_benchmark
 from meid_bench.benchmark.longtail import Bins
+from meid_bench.cli.main import cli
 from meid_bench.features.manifest import Recipe, make_manifest
 from meid_bench.features.shard import VideoFeatures
 from meid_bench.features.store import write_store
 from meid_bench.files import benchmark_dir, features_dir
 from meid_bench.methods.toy_task import CLASSES, FRAMES, TASK, WIDTH, toy_features, toy_labels
+from meid_bench.results.record import Result
 from meid_bench.training.data import Examples
 
 __all__ = ["BINS", "CLASSES", "FRAMES", "TASK", "WIDTH", "toy_features", "toy_labels"]
@@ -89,3 +95,19 @@ def toy_video(name: str, features: NDArray[np.float16]) -> VideoFeatures:
     """A video's features as a store holds them."""
     index = np.arange(len(features), dtype=np.int32)
     return VideoFeatures(name, features, index, index.astype(np.float32), len(features))
+
+
+def on_toy(
+    root: Path, command: Sequence[str], settings: Mapping[str, str] = MappingProxyType({})
+) -> testing.Result:
+    """What a command line does with the toy and the Nonlinear aggregator on the CPU."""
+    line = [*command, "--dataset", "toy", "--aggregator", "nonlinear"]
+    line += ["--root", str(root), "--device", "cpu"]
+    for name, value in settings.items():
+        line += ["--set", f"{name}={value}"]
+    return testing.CliRunner().invoke(cli, line)
+
+
+def numbers(result: Result) -> dict[str, Any]:
+    """What must not depend on when and where a run was made."""
+    return {k: v for k, v in asdict(result).items() if k not in ("seconds", "date", "commit")}

@@ -27,7 +27,7 @@ from meid_bench.errors import DataError
 from meid_bench.features.store import find_store
 from meid_bench.results.metrics import average_precision, group_means
 from meid_bench.results.record import load_scores
-from meid_bench.training.request import Request, plan
+from meid_bench.training.request import Request, plan_run
 from meid_bench.training.run import run
 
 AUTHORS = "authors"
@@ -47,7 +47,7 @@ Measures = NDArray[np.float64]  # overall and tail mAP
 
 def scores_of(request: Request, root: Path) -> NDArray[np.float32]:
     """Test scores (N, C) of a run, trained unless it is there."""
-    planned = plan(request, root)
+    planned = plan_run(request, root)
     if not planned.finished:
         run(planned, CPU)
     return load_scores(planned.folder)[1]

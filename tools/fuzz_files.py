@@ -41,9 +41,9 @@ from meid_bench.methods.toy_task import CLASSES, FRAMES, WIDTH, toy_features, to
 from meid_bench.results.kept_draws import RESAMPLES_FILE, KeptDraws
 from meid_bench.results.record import load_result, load_scores, read_curve
 from meid_bench.results.score_file import read_scores
-from meid_bench.training.checkpoint import Fit, checkpoint_of
+from meid_bench.training.checkpoint import Checkpoint, Fit
 from meid_bench.training.model import load_model
-from meid_bench.training.request import Request, plan
+from meid_bench.training.request import Request, plan_run
 from meid_bench.training.run import run
 
 SPLITS = {"train": 24, "val": 12, "test": 12}
@@ -134,7 +134,7 @@ def trained() -> tuple[Path, Path]:
     make_store(root)
     settings = {"epochs": "2", "milestones": "1", "batch": "12"}
     request = Request("plain", "toy", "nonlinear", settings=settings, allow_missing=1)
-    planned = plan(request, root)
+    planned = plan_run(request, root)
     run(planned, torch.device("cpu"))
     return root, planned.folder
 
@@ -174,13 +174,13 @@ def make_checkpoint(folder: Path) -> None:
     state = Fit(epoch=1, best_epoch=0, best_map=0.25, warnings=["a warning"], made_with="cpu")
     state.curve, state.diagnostics = read_curve(trained()[1]), {"share": 0.5}
     state.model = {"weight": torch.arange(600.0).view(20, 30)}
-    checkpoint_of(folder).save(state)
+    Checkpoint(folder).save(state)
 
 
 def read_checkpoint(folder: Path) -> object:
     """How far the run has come, and its network."""
-    found = checkpoint_of(folder).load()
-    return checkpoint_of(folder).progress(), found and state(found.model)
+    found = Checkpoint(folder).load()
+    return Checkpoint(folder).load(tensors=False), found and state(found.model)
 
 
 def members() -> Mapping[str, bytes]:

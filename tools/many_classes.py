@@ -28,7 +28,7 @@ from meid_bench.results.metrics import average_precision, group_means
 from meid_bench.results.record import CurvePoint
 from meid_bench.training.data import Examples
 from meid_bench.training.fit import Training, fit, point_scores
-from meid_bench.training.scoring import predict
+from meid_bench.training.scoring import predict_scores
 
 LABELS = 3  # of a video, at least one
 NOISE = 2.0  # length of the noise, that of a class's direction being 1
@@ -86,7 +86,7 @@ def train(
         max(p.diagnostics.get("distillation_share") or 0.0 for p in points if p.stage == stage.name)
         for stage in method.stages()
     ]
-    means = group_means(average_precision(predict(method, test, 128), test.labels), groups)
+    means = group_means(average_precision(predict_scores(method, test, 128), test.labels), groups)
     return shares + [means[name] for name in ("overall", "head", "medium", "tail")]
 
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     type=click.Choice(["official", "all"]),
     default="official",
     show_default=True,
-    help="all: on the subject-disjoint lists (-sd) too, and what the official ones' leak pays.",
+    help="all: on the subject-disjoint lists (-sd) too, and the gain by the official ones' leak.",
 )
 @click.option("--dataset", metavar="NAME[,...]", help="Other benchmarks than the table's.")
 @click.option("--aggregator", metavar="NAME[,...]", help="Others than the table's.")
@@ -114,7 +114,7 @@ def _run(
     from meid_bench.device import describe
     from meid_bench.distributed import find_ranks
     from meid_bench.results.published import table_title
-    from meid_bench.training.many import failed_sentence, failures, run_on_each
+    from meid_bench.training.many import failed_sentence, run_on_each
     from meid_bench.training.reproduce import available
     from meid_bench.training.reproduce import reproduce as run_table
 
@@ -131,8 +131,8 @@ def _run(
             asked, parts, lambda requests: run_on_each(requests, root, devices, how, click.echo)
         )
     _print_tables(reproduced, asked)
-    if failed := failures(outcomes):
-        raise click.ClickException(failed_sentence(failed, len(outcomes)))
+    if failed := failed_sentence(outcomes):
+        raise click.ClickException(failed)
 
 
 def _print_plan(
@@ -152,8 +152,8 @@ def _print_plan(
 
 
 def _print_tables(reproduced: "list[Reproduced]", asked: "TableRequest") -> None:
-    from meid_bench.training.leak import leaks
-    from meid_bench.training.reproduce_text import format_leak, format_reproduced
+    from meid_bench.training.leak import format_leak, leaks
+    from meid_bench.training.reproduce_text import format_reproduced
 
     for one in (one for one in reproduced if one.rows):
         click.echo("\n" + format_reproduced(one, asked))

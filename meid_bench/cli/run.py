@@ -135,13 +135,13 @@ def _run_one(
     from meid_bench.device import describe
     from meid_bench.distributed import joined_device
     from meid_bench.training.many import kept_sentence
-    from meid_bench.training.request import plan
+    from meid_bench.training.request import plan_run
     from meid_bench.training.run import run
     from meid_bench.training.watching import curve_log
 
     with joined_device(gpu, device) as (chosen, first):
         say = click.echo if first else lambda line: None
-        planned = plan(request, root)
+        planned = plan_run(request, root)
         if planned.finished:
             say("This very run is there already; nothing to do.")
         else:
@@ -167,7 +167,7 @@ def _run_several(
 ) -> None:
     from meid_bench.device import choose_devices, describe, device_of_rank
     from meid_bench.distributed import find_ranks
-    from meid_bench.training.many import failed_sentence, failures, run_on_each
+    from meid_bench.training.many import failed_sentence, run_on_each
 
     devices, ranks = choose_devices(gpu, device), find_ranks()
     if ranks.size > 1:
@@ -180,9 +180,8 @@ def _run_several(
         outcomes = run_on_each(
             requests, root, devices, execution, click.echo, tensorboard, ranks.size == 1
         )
-    failed = failures(outcomes)
-    if failed:
-        raise click.ClickException(failed_sentence(failed, len(requests)))
+    if failed := failed_sentence(outcomes):
+        raise click.ClickException(failed)
     if requests:
         click.echo(f"Next: meid-bench leaderboard --dataset {requests[0].dataset}")
 

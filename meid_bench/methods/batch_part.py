@@ -1,8 +1,7 @@
-"""Batch part: what one rank holds of a batch that is cut over several, as torchrun starts them.
+"""Batch part: one rank's videos of a batch that is divided over several ranks.
 
-A loss is then the mean over this part's videos. What it asks of the whole batch (a variance, a
-count) goes through `whole_batch`, so that the numbers are those of one process with all videos. A
-part may be empty. Who trains on one GPU needs none of this.
+A loss is then the mean over this part, which may be empty. What it asks of the whole batch (a
+variance, a count) goes through `whole_batch`. Training in one process needs none of this.
 """
 
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Method card: what a user should know of a method before running it, from the class itself."""
+"""Method card: summary, source, settings and presets of a method, from its class."""
 
 import inspect
 import re
@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from meid_bench.errors import MethodError
-from meid_bench.methods.method import Method, MethodConfig
+from meid_bench.methods.method import MethodConfig
 from meid_bench.methods.registry import find_method
 
 
@@ -52,7 +52,7 @@ def method_card(name: str) -> MethodCard:
             error
         )
     shared = asdict(MethodConfig())
-    text = _docstring(kind)
+    text = inspect.cleandoc(kind.__doc__ or "")  # not inherited: that describes another method
     return MethodCard(
         name=name,
         summary=text.partition("\n")[0],
@@ -62,11 +62,6 @@ def method_card(name: str) -> MethodCard:
         presets=kind.presets,
         place=f"{kind.__module__}:{kind.__qualname__}",
     )
-
-
-def _docstring(kind: type[Method]) -> str:
-    # Its own: a docstring that is inherited describes another method.
-    return inspect.cleandoc(kind.__doc__ or "")
 
 
 def _section(text: str, heading: str) -> str:

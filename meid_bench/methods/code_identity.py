@@ -3,6 +3,7 @@
 import ast
 import hashlib
 import importlib.util
+import struct
 import subprocess
 import sys
 import sysconfig
@@ -19,7 +20,7 @@ from meid_bench.errors import MethodError
 
 TOOLKIT = __name__.partition(".")[0]
 
-# What runs is what was loaded, whatever its file says later: module -> how and from what it was.
+# Module -> its spec and source as it was loaded; its file may have been edited since.
 _LOADED: dict[str, tuple[ModuleSpec, bytes]] = {}
 _STARTED = time.time_ns()
 _IMPORTERS = ("import_module", "__import__")
@@ -103,13 +104,11 @@ def _edited(spec: ModuleSpec) -> bool:
         return False
     if file.st_mtime_ns <= _STARTED:
         return False
-    try:
-        compiled = Path(spec.cached or "").read_bytes()[8:16]
-    except OSError:
+    try:  # a .pyc names the time and size of its source, modulo 2^32
+        compiled = struct.unpack("<8xII", Path(spec.cached or "").read_bytes()[:16])
+    except (OSError, struct.error):
         return True
-    return compiled != b"".join(
-        (int(number) & 0xFFFFFFFF).to_bytes(4, "little") for number in (file.st_mtime, file.st_size)
-    )
+    return compiled != (int(file.st_mtime) & 0xFFFFFFFF, file.st_size & 0xFFFFFFFF)
 
 
 def _read(spec: ModuleSpec) -> bytes:
@@ -171,37 +170,28 @@ def _installed() -> frozenset[Path]:
 
 
 def commit() -> str | None:
-    """The commit of meid-bench's own checkout, with a + where files were changed; None elsewhere.
+    """The commit of meid-bench's own checkout, with a + where files were changed.
 
-    What is installed within another repository, as in a project's virtual environment, has no
-    commit of its own: that repository's says nothing of this code.
+    None elsewhere: the commit of another repository that holds an installed package says nothing
+    of this code.
     """
     package = Path(__file__).resolve().parents[1]
     top = _git(package, "rev-parse", "--show-toplevel")
-    if top is None or Path(top) != package.parent or not _is_ours(package):
+    if top is None or Path(top) != package.parent:
         return None
-    return _git(package, "describe", "--always", "--abbrev=40", "--dirty=+", "--exclude=*")
-
-
-def _is_ours(package: Path) -> bool:
-    """Whether the repository around the package is meid-bench's: it holds it, and says so."""
     try:
         project = tomllib.loads((package.parent / "pyproject.toml").read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return False
-    named = project.get("project", {}).get("name") == "meid-bench"
-    return named and _git(package, "ls-files", "--error-unmatch", "__init__.py") is not None
+        return None
+    if project.get("project", {}).get("name") != "meid-bench":
+        return None
+    return _git(package, "describe", "--always", "--abbrev=40", "--dirty=+", "--exclude=*")
 
 
 def _git(folder: Path, *arguments: str) -> str | None:
     try:
         done = subprocess.run(
-            ["git", *arguments],
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=10,
+            ["git", *arguments], cwd=folder, capture_output=True, text=True, check=True, timeout=10
         )
     except (OSError, subprocess.SubprocessError):
         return None

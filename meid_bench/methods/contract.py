@@ -1,4 +1,4 @@
-"""Contract: what the runner relies on in a method, tried out on a toy task in seconds."""
+"""Contract: what the runner relies on in a method, checked on a toy task in seconds."""
 
 import tempfile
 from collections.abc import Callable, Iterator
@@ -13,7 +13,7 @@ from meid_bench.codec import decode, encode
 from meid_bench.errors import MeidBenchError, MethodError
 from meid_bench.methods.aggregators import aggregator_maker, find_aggregator
 from meid_bench.methods.method import Batch, Method, MethodConfig, Stage
-from meid_bench.methods.presets import METHOD, preset_settings
+from meid_bench.methods.presets import METHOD_KEY, preset_settings
 from meid_bench.methods.registry import find_method
 from meid_bench.methods.samplers import EpochSampler
 from meid_bench.methods.settings import changed
@@ -23,6 +23,7 @@ from meid_bench.methods.trainable import select_trainable, training_mode
 VIDEOS = 48
 STEPS = 30
 RATE = 1e-3
+AP = torch.linspace(0, 1, CLASSES)  # what an epoch ends with
 
 
 @dataclass(frozen=True)
@@ -44,18 +45,17 @@ def check_method(kind: type[Method], aggregator: str = "nextvlad") -> list[Claus
         SettingError: There is no such aggregator.
     """
     find_aggregator(aggregator)
-    subject = Subject(kind, aggregator)
-    return [Clause(name, _problem(clause, subject)) for name, clause in CLAUSES.items()]
-
-
-def _problem(clause: Callable[["Subject"], None], subject: "Subject") -> str | None:
-    try:
-        clause(subject)
-    except MeidBenchError as error:
-        return str(error)
-    except Exception as error:  # whatever a method raises is what its author wants to read
-        return f"{type(error).__name__}: {error}"
-    return None
+    subject, found = Subject(kind, aggregator), []
+    for name, clause in CLAUSES.items():
+        problem = None
+        try:
+            clause(subject)
+        except MeidBenchError as error:
+            problem = str(error)
+        except Exception as error:  # a mistake of the method's author
+            problem = f"{type(error).__name__}: {error}"
+        found.append(Clause(name, problem))
+    return found
 
 
 @dataclass(frozen=True)
@@ -130,8 +130,8 @@ def builds(subject: Subject) -> None:
     )
     subject.build()
     for name, preset in subject.kind.presets.items():
-        if METHOD in preset:
-            find_method(preset[METHOD])
+        if METHOD_KEY in preset:
+            find_method(preset[METHOD_KEY])
         else:
             subject.build(preset_settings(subject.kind, subject.aggregator, name).method)
 
@@ -174,7 +174,7 @@ def gives_loss(subject: Subject) -> None:
                 loss.ndim == 0, f"the loss {where} has the shape {tuple(loss.shape)}, not a scalar"
             )
             require_contract(bool(loss.isfinite()), f"the loss {where} is {loss.item()}")
-            method.end_epoch(stage, epoch, torch.linspace(0, 1, CLASSES))
+            method.end_epoch(stage, epoch, AP)
 
 
 def trains_what_it_says(subject: Subject) -> None:
@@ -195,7 +195,12 @@ def trains_what_it_says(subject: Subject) -> None:
 def learns(subject: Subject) -> None:
     """30 steps lower the loss; frozen modules stay as they are, their statistics too."""
     for method, stage, batch in subject.stages():
-        frozen = _frozen_state(method)
+        frozen = {
+            f"{name}.{key}": value.clone()
+            for name, module in method.named_modules()
+            if (own := list(module.parameters())) and not any(p.requires_grad for p in own)
+            for key, value in module.state_dict().items()
+        }
         before = _quiet_loss(method, stage, batch)
         step_losses(method, stage, batch)
         after = _quiet_loss(method, stage, batch)
@@ -209,17 +214,6 @@ def learns(subject: Subject) -> None:
                 torch.equal(method.state_dict()[name], value),
                 f"{name} is frozen in stage {stage.name!r} and yet changed",
             )
-
-
-def _frozen_state(method: Method) -> dict[str, Tensor]:
-    """Parameters and buffers of the modules of which nothing is trained."""
-    frozen = {}
-    for name, module in method.named_modules():
-        parameters = list(module.parameters())
-        if parameters and not any(parameter.requires_grad for parameter in parameters):
-            for key, value in module.state_dict(prefix=f"{name}.").items():
-                frozen[key] = value.clone()
-    return frozen
 
 
 @torch.no_grad()
@@ -237,32 +231,26 @@ def repeats(subject: Subject) -> None:
 
 def draws_from_its_batch(subject: Subject) -> None:
     """Another global seed changes no loss: what a loss draws, it draws from Batch.generator."""
-    first, second = (_losses_under(subject, seed) for seed in (0, 1))
-    for where, loss in first.items():
-        require_contract(
-            loss == second[where],
-            f"the loss {where} follows torch's global seed; draw from batch.generator, or by "
-            "batch.uniform() and batch.shuffled()",
-        )
-
-
-def _losses_under(subject: Subject, seed: int) -> dict[str, float]:
-    """Losses of a fresh method, each under the same seed of torch's global generator."""
-    losses = {}
-    for method, stage, batch in subject.stages():
-        _seed_modules(method)
-        for epoch in (0, 1, stage.epochs - 1):
-            batch.generator.manual_seed(0)
-            torch.manual_seed(seed)
-            with torch.no_grad():
-                loss = method.loss(batch, stage, epoch).item()
-            losses[f"in stage {stage.name!r}, epoch {epoch}"] = loss
-            method.end_epoch(stage, epoch, torch.linspace(0, 1, CLASSES))
-    return losses
+    losses: dict[str, float] = {}
+    for seed in (0, 1):
+        for method, stage, batch in subject.stages():
+            _seed_modules(method)
+            for epoch in (0, 1, stage.epochs - 1):
+                batch.generator.manual_seed(0)
+                torch.manual_seed(seed)
+                with torch.no_grad():
+                    loss = method.loss(batch, stage, epoch).item()
+                where = f"in stage {stage.name!r}, epoch {epoch}"
+                require_contract(
+                    losses.setdefault(where, loss) == loss,
+                    f"the loss {where} follows torch's global seed; draw from batch.generator, or "
+                    "by batch.uniform() and batch.shuffled()",
+                )
+                method.end_epoch(stage, epoch, AP)
 
 
 def _seed_modules(method: Method) -> None:
-    """Let each module's forward, as of a dropout, draw from one seed: it is the network's own."""
+    """Let each module's forward draw from one seed: a dropout's numbers are the network's own."""
     states: list[Tensor] = []
 
     def enter(*_: object) -> None:
@@ -281,7 +269,7 @@ def survives_saving(subject: Subject) -> None:
     """Weights written and read give the same logits in a method built anew."""
     for method, stage, batch in subject.stages():
         step_losses(method, stage, batch)
-        method.end_epoch(stage, 0, torch.linspace(0, 1, CLASSES))
+        method.end_epoch(stage, 0, AP)
     other = subject.build(seed=1)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "state.safetensors"

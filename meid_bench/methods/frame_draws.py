@@ -54,7 +54,7 @@ def mean_ap(labels: Tensor, ap: Tensor, over: MeanOver) -> Tensor:
 
 
 def partner_share(own: Tensor, partner: Tensor) -> Tensor:
-    """The partner's share of the frames, (B,): own AP over the sum; 1/2 where nothing is learnt."""
+    """The partner's share of the frames, (B,): own AP over the sum; 1/2 where both are 0."""
     total = own + partner
     return torch.where(total < 1e-5, 0.5, own / total.clamp_min(1e-5))
 

@@ -50,6 +50,12 @@ class NeXtVLADConfig(AggregatorConfig):
         require(self.reduction <= self.hidden, "reduction", self.reduction, "at most hidden")
         require(0 <= self.dropout < 1, "dropout", self.dropout, "in [0, 1)")
 
+    def expanded(self, width_in: int) -> int:
+        """Width of the expanded features; refused where the groups do not divide it."""
+        wide = self.expansion * width_in
+        require(wide % self.groups == 0, "groups", self.groups, f"a divisor of the width {wide}")
+        return wide
+
     def idle(self) -> Mapping[str, str]:
         """MEID's authors' form has neither dropout nor a gate, the paper's no norm before it."""
         if self.form == "paper":
@@ -82,10 +88,7 @@ class NeXtVLAD(Aggregator):
 
     def __init__(self, width_in: int, width_out: int, config: NeXtVLADConfig) -> None:
         super().__init__()
-        wide = config.expansion * width_in
-        require(
-            wide % config.groups == 0, "groups", config.groups, f"a divisor of the width {wide}"
-        )
+        wide = config.expanded(width_in)
         self.groups, self.clusters = config.groups, config.clusters
         width = wide // config.groups
         squeezed = config.hidden // config.reduction
@@ -139,10 +142,7 @@ class MEIDNeXtVLAD(Aggregator):
 
     def __init__(self, width_in: int, width_out: int, config: NeXtVLADConfig, frames: int) -> None:
         super().__init__()
-        wide = config.expansion * width_in
-        require(
-            wide % config.groups == 0, "groups", config.groups, f"a divisor of the width {wide}"
-        )
+        wide = config.expanded(width_in)
         self.groups, self.clusters, self.frames = config.groups, config.clusters, frames
         width = wide // config.groups
         self.input_norm = nn.BatchNorm1d(width_in) if config.input_norm else None

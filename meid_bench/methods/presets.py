@@ -1,4 +1,4 @@
-"""Presets: which one holds for a request, and what it sets of method, aggregator and runner."""
+"""Presets: which one a request gets, and its settings of method, aggregator and runner."""
 
 from dataclasses import fields
 
@@ -8,9 +8,9 @@ from meid_bench.methods.method import Method
 from meid_bench.methods.registry import find_method
 from meid_bench.methods.settings import AGGREGATOR_PREFIX, RunnerConfig, Settings
 
-DEFAULT = "default"  # what holds where no preset does; a method may say what that sets
-VIDEOLT = "videolt"  # holds on VideoLT by itself
-METHOD = "method"  # in a preset, alone: the method of its own that it stands for
+DEFAULT_PRESET = "default"  # holds where no other is named
+VIDEOLT_PRESET = "videolt"  # holds on VideoLT where none is named
+METHOD_KEY = "method"  # the only setting of a preset that stands for another method
 
 
 def preset_in_force(
@@ -27,20 +27,20 @@ def preset_in_force(
         SettingError: There is no such method, or it has no such preset.
     """
     presets = find_method(method).presets
-    if preset is None and published == "VideoLT" and VIDEOLT in presets:
-        preset = VIDEOLT
-    if preset is None or preset == DEFAULT:
+    if preset is None and published == "VideoLT" and VIDEOLT_PRESET in presets:
+        preset = VIDEOLT_PRESET
+    if preset is None or preset == DEFAULT_PRESET:
         return method, None
     if preset not in presets:
-        raise unknown(f"preset of {method}", preset, {DEFAULT, *presets})
-    if METHOD in presets[preset]:
-        return preset_in_force(presets[preset][METHOD], None, published)
+        raise unknown(f"preset of {method}", preset, {DEFAULT_PRESET, *presets})
+    if METHOD_KEY in presets[preset]:
+        return preset_in_force(presets[preset][METHOD_KEY], None, published)
     return method, preset
 
 
 def has_preset(method: str, preset: str) -> bool:
     """Whether a method has a preset of that name; every one has "default"."""
-    return preset in (DEFAULT, *find_method(method).presets)
+    return preset in (DEFAULT_PRESET, *find_method(method).presets)
 
 
 def preset_settings(kind: type[Method], aggregator: str, preset: str | None) -> Settings:
@@ -57,7 +57,7 @@ def preset_settings(kind: type[Method], aggregator: str, preset: str | None) -> 
     return Settings(kind.Config(), inner, RunnerConfig()).changed(
         {
             name: value
-            for name, value in kind.presets.get(preset or DEFAULT, {}).items()
+            for name, value in kind.presets.get(preset or DEFAULT_PRESET, {}).items()
             if name in has or not name.startswith(AGGREGATOR_PREFIX)
         }
     )

@@ -12,8 +12,8 @@ from meid_bench.methods.code_identity import sources_kept
 from meid_bench.methods.layers import MakeAggregator
 from meid_bench.methods.method import Method
 
-GROUP = "meid_bench.methods"
-NETWORKS = "meid_bench.networks"
+METHOD_GROUP = "meid_bench.methods"  # of entry points
+NETWORK_GROUP = "meid_bench.networks"
 
 
 def registered() -> dict[str, EntryPoint]:
@@ -22,7 +22,7 @@ def registered() -> dict[str, EntryPoint]:
     Raises:
         SettingError: Two packages claim one name.
     """
-    found = entry_points(group=GROUP)
+    found = entry_points(group=METHOD_GROUP)
     distinct = {(entry.name, entry.value): entry for entry in found}
     claims = Counter(name for name, _ in distinct)
     for name, count in claims.items():
@@ -45,7 +45,7 @@ def find_method(name: str) -> type[Method]:
         MethodError: The class is no Method, or its module fails to import.
     """
     if ":" in name:
-        return _load(EntryPoint(name=name, value=name, group=GROUP))
+        return _load(EntryPoint(name=name, value=name, group=METHOD_GROUP))
     methods = registered()
     if name not in methods:
         raise unknown("method", name, methods)
@@ -53,12 +53,12 @@ def find_method(name: str) -> type[Method]:
 
 
 def find_network(name: str) -> Callable[[MakeAggregator], MakeAggregator]:
-    """A registered network: it wraps the aggregator, so that any loss can run on it.
+    """A registered network: it wraps the aggregator, for any loss.
 
     Raises:
         SettingError: There is none of that name.
     """
-    networks = {entry.name: entry for entry in entry_points(group=NETWORKS)}
+    networks = {entry.name: entry for entry in entry_points(group=NETWORK_GROUP)}
     if name not in networks:
         raise unknown("network", name, ["own", *networks])
     with sources_kept(networks[name].module):

@@ -1,4 +1,4 @@
-"""Settings: what a run is told, typed; `--set key=value` and a record name each by a flat name."""
+"""Settings: typed, in three parts; `--set key=value` and a record name each by a flat name."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -17,7 +17,7 @@ _PREFIXES = {"method": "", "aggregator": AGGREGATOR_PREFIX, "runner": ""}  # of 
 
 @dataclass(frozen=True)
 class RunnerConfig:
-    """Settings of the runner, the same for every method; presets may set them.
+    """Settings of the runner; presets may set them.
 
     Attributes:
         batch: Videos a step.

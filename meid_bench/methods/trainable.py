@@ -1,4 +1,4 @@
-"""Trainable: what of a method a stage trains; the rest is frozen, statistics too."""
+"""Trainable: the parameters that a stage trains; all others are frozen, statistics too."""
 
 from torch import nn
 

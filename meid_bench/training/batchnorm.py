@@ -23,7 +23,7 @@ class RankBatchNorm(_BatchNorm):
         """Any number of dimensions from 2."""
 
     def forward(self, input: Tensor) -> Tensor:
-        """As the layer that it stands for."""
+        """As the layer that it replaces."""
         if not self.training:
             return super().forward(input)
         x = input.float()

@@ -1,4 +1,4 @@
-"""Cache: where a run's features stay, and what to do where memory runs out after all."""
+"""Cache: where a run's features stay, and what is done where memory runs out."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,19 +21,18 @@ T = TypeVar("T")
 
 CacheMode = Literal["auto", "device", "host", "stream"]
 
-# The rest is for the network, its gradients and activations, and for other processes.
+# Of free memory; the rest is for the network, its gradients and activations, and other processes.
 DEVICE_SHARE = 0.6
 HOST_SHARE = 0.6
 
 
 @dataclass(frozen=True)
 class Cache:
-    """Where features stay, and why.
+    """Where features stay, and the reason in words.
 
     Attributes:
         mode: "device", one tensor beside the network; "host", one in main memory; "stream", read
             from the shards batch by batch.
-        reason: A sentence for the user.
     """
 
     mode: Literal["device", "host", "stream"]
@@ -55,9 +54,7 @@ def choose_cache(
         full: A mode that was tried and did not fit: it and those before it are out.
     """
     if mode != "auto":
-        named: Literal["device", "host", "stream"] = mode
-        if mode == "device" and device.type == "cpu":
-            named = "host"
+        named = "host" if mode == "device" and device.type == "cpu" else mode
         return Cache(named, f"{readable(needed)} of features, --cache {mode}")
     if device.type == "cuda" and full is None:
         free = torch.cuda.mem_get_info(device)[0]
@@ -92,16 +89,10 @@ def with_room(
     device: torch.device,
     processes: int = 1,
 ) -> T:
-    """Do `work` with features in the first cache that holds them.
+    """Do `work`, which loads features where the cache says, and trains.
 
-    Where memory runs out after all, "auto" goes on to the next mode; training resumes there.
-
-    Args:
-        work: Loads features where the cache says, and trains.
-        mode: What the user asks for.
-        needed: Bytes of all features.
-        device: Where the network is.
-        processes: How many processes of this run share the machine's memory.
+    Where memory runs out, "auto" takes the next mode; training resumes there. Other arguments
+    are those of `choose_cache`.
 
     Raises:
         SettingError: There is no room where the user asked for it.
@@ -112,7 +103,7 @@ def with_room(
         try:
             return work(cache)
         except torch.OutOfMemoryError as error:
-            # Ranks must not part ways: what one has no room for, the others would wait for.
+            # Ranks cannot change the mode alone: the others would wait.
             if mode != "auto" or cache.mode != "device" or distributed.size() > 1:
                 raise SettingError(
                     f"{device} has no room for the features beside the network ({cache.reason}); "
@@ -130,7 +121,7 @@ def with_room(
 
 
 def no_room(batch: int, fitting: int | None, device: torch.device) -> SettingError:
-    """The sentence for a step that does not fit; `fitting` is None where nobody tried."""
+    """The error for a step that does not fit; `fitting` is None where no batch was tried."""
     if fitting is None:
         advice = "use a smaller --set batch=N, or more ranks"
     elif fitting:
@@ -151,28 +142,23 @@ def fitting_batch(
         config: The batch that did not fit, and the frames that a step sees.
         bfloat16: Whether matrix products are in bfloat16.
     """
-    batch = config.batch // 2
+    device, batch, classes = examples.device, config.batch // 2, examples.labels.shape[1]
+    frames, width = config.training_frames or examples.features.shape[1], examples.features.shape[2]
     while batch:
         try:
-            _try_steps(build(), examples, batch, config.training_frames, bfloat16)
+            method = build()
+            features = torch.zeros(batch, frames, width, device=device)
+            labels = torch.zeros(batch, classes, device=device)
+            made_up = Batch(features, labels, None, torch.Generator(device))
+            for stage in method.stages():
+                method.begin_stage(stage)
+                stepper = Stepper(method, stage, device, 1.0, bfloat16)
+                training_mode(method)
+                for _ in range(2):  # Adam's state comes with the first step
+                    stepper.step(made_up, 0)
             return batch
         except torch.OutOfMemoryError:
             batch //= 2
-        if examples.device.type == "cuda":
+        if device.type == "cuda":
             torch.cuda.empty_cache()
     return 0
-
-
-def _try_steps(
-    method: Method, examples: Examples, batch: int, frames: int | None, bfloat16: bool
-) -> None:
-    device, (_, stored, width) = examples.device, examples.features.shape
-    features = torch.zeros(batch, frames or stored, width, device=device)
-    labels = torch.zeros(batch, examples.labels.shape[1], device=device)
-    made_up = Batch(features, labels, None, torch.Generator(device))
-    for stage in method.stages():
-        method.begin_stage(stage)
-        stepper = Stepper(method, stage, device, 1.0, bfloat16)
-        training_mode(method)
-        for _ in range(2):  # Adam's state comes with the first step
-            stepper.step(made_up, 0)

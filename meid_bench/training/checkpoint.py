@@ -9,9 +9,10 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
+from meid_bench import distributed
 from meid_bench.codec import decode, encode
 from meid_bench.errors import DataError
 from meid_bench.files import atomic
@@ -28,8 +29,8 @@ class Fit:
     Tensors are by name, as in a state dictionary, in host memory.
 
     Attributes:
-        stage: Number of the stage to go on with; that of no stage where all are done.
-        epoch: The epoch of it to go on with.
+        stage: Number of the stage to resume; the number of stages where all are done.
+        epoch: The epoch of it to resume with.
         stages: Each finished stage's length and best epoch on val.
         best_epoch, best_map: The present stage's best on val; -1 and 0 before its first epoch.
         diagnostics: The method's last measurements of itself.
@@ -64,13 +65,13 @@ class Checkpoint:
     """One run's resume file: written whole or not at all, each over the one before.
 
     Args:
-        path: The file.
+        folder: The run's.
         minutes: Longest time between two writes.
         made_with: Device, precision and versions, in words.
     """
 
-    def __init__(self, path: Path, minutes: float, made_with: str) -> None:
-        self.path = path
+    def __init__(self, folder: Path, minutes: float = 0.0, made_with: str = "") -> None:
+        self.path = folder / CHECKPOINT
         self.made_with = made_with
         self._seconds = 60 * minutes
         self._last = time.monotonic()
@@ -80,7 +81,9 @@ class Checkpoint:
         return time.monotonic() - self._last >= self._seconds
 
     def save(self, fit: Fit) -> None:
-        """Write the state: tensors as "<field>.<name>", all else as JSON."""
+        """Write the state, tensors as "<field>.<name>", all else as JSON; the first rank does."""
+        if distributed.rank() > 0:
+            return
         tensors = {
             f"{group}.{name}": value.detach().cpu().contiguous()
             for group in _TENSORS
@@ -91,8 +94,8 @@ class Checkpoint:
             save_file(tensors, temporary, {_PROGRESS: json.dumps(rest)})
         self._last = time.monotonic()
 
-    def progress(self) -> Fit | None:
-        """The state without its tensors; None where there is nothing to go on with.
+    def load(self, tensors: bool = True) -> Fit | None:
+        """The state, on request without its tensors; None where there is no file.
 
         Raises:
             DataError: The file is damaged, or of another version.
@@ -101,24 +104,11 @@ class Checkpoint:
             return None
         try:
             with safe_open(self.path, "pt") as file:
-                return decode(Fit, json.loads(file.metadata()[_PROGRESS]))
-        except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
-            raise self.damaged(error) from error
-
-    def load(self) -> Fit | None:
-        """The whole state; None where there is nothing to go on with.
-
-        Raises:
-            DataError: The file is damaged, or of another version.
-        """
-        fit = self.progress()
-        if fit is None:
-            return None
-        try:
-            for key, value in load_file(self.path).items():
-                group, _, name = key.partition(".")
-                getattr(fit, group)[name] = value
-        except (SafetensorError, OSError, AttributeError, TypeError) as error:
+                fit = decode(Fit, json.loads(file.metadata()[_PROGRESS]))
+                for key in file.keys() if tensors else ():
+                    group, _, name = key.partition(".")
+                    getattr(fit, group)[name] = file.get_tensor(key)
+        except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise self.damaged(error) from error
         return fit
 
@@ -127,16 +117,11 @@ class Checkpoint:
         self.path.unlink(missing_ok=True)
 
     def damaged(self, error: Exception) -> DataError:
-        """The sentence for a file that cannot be gone on with."""
+        """The error for a file that cannot be resumed from."""
         reason = str(error).splitlines()[-1] if str(error) else type(error).__name__
         return DataError(
             f"{self.path} cannot be continued ({reason}); remove it to start the run again"
         )
-
-
-def checkpoint_of(folder: Path, minutes: float = 0.0, made_with: str = "") -> Checkpoint:
-    """The checkpoint of the run in a folder; the defaults do for reading it."""
-    return Checkpoint(folder / CHECKPOINT, minutes, made_with)
 
 
 def optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -107,6 +107,7 @@ def load_examples(
     split: str,
     device: torch.device,
     cache: str = "host",
+    most: int | None = None,
 ) -> Examples:
     """A split's videos, with features where the cache mode says; those without are left out.
 
@@ -116,13 +117,14 @@ def load_examples(
         split: "train", "val" or "test".
         device: Where batches are wanted.
         cache: "device", "host" or "stream".
+        most: Only so many, the first; None for all.
 
     Raises:
         DataError: None of the split's videos has features.
     """
     have = frozenset(store.ids)
     listed = benchmark.ids(split)
-    keep = [row for row, video in enumerate(listed) if video in have]
+    keep = [row for row, video in enumerate(listed) if video in have][:most]
     if not keep:
         raise DataError(
             f"No video of {benchmark.name}'s {split} split has features; "
@@ -136,7 +138,7 @@ def load_examples(
 
 
 def _resident(source: Streamed, place: torch.device) -> Tensor:
-    """All features as one tensor; read in pieces, so that a GPU's never all pass main memory."""
+    """All features as one tensor; read in pieces, so that main memory never holds a GPU's whole."""
     index = np.arange(len(source.ids))
     parts = batches(len(index), READ_AT_ONCE)
     features = torch.empty(source.shape, dtype=torch.float16, device=place)
@@ -151,14 +153,30 @@ def feature_bytes(benchmark: Benchmark, store: FeatureStore) -> int:
     return len(benchmark.all_ids()) * store.frames * store.width * 2
 
 
-def missing_ids(benchmark: Benchmark, store: FeatureStore) -> dict[str, tuple[str, ...]]:
-    """Split name -> listed ids without features; splits without any are left out."""
+def missing_ids(
+    benchmark: Benchmark, store: FeatureStore, allowed: int
+) -> dict[str, tuple[str, ...]]:
+    """Split name -> listed ids without features; splits without any are left out.
+
+    Raises:
+        DataError: There are more than `allowed`.
+    """
     have = frozenset(store.ids)
     missing = {
-        split: tuple(video for video in benchmark.ids(split) if video not in have)
+        split: ids
         for split in benchmark.splits
+        if (ids := tuple(video for video in benchmark.ids(split) if video not in have))
     }
-    return {split: ids for split, ids in missing.items() if ids}
+    count = sum(map(len, missing.values()))
+    if count > allowed:
+        raise DataError(
+            f"{count} listed videos of {benchmark.name} have no features, the first is "
+            f"{next(iter(missing.values()))[0]!r} "
+            f"({', '.join(f'{len(ids)} in {split}' for split, ids in missing.items())}); run "
+            f"`meid-bench extract --dataset {benchmark.name}` again, or accept it with "
+            f"--allow-missing {count}"
+        )
+    return missing
 
 
 def check_batch(batch: int, videos: int) -> None:

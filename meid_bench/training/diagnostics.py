@@ -1,4 +1,4 @@
-"""Diagnostics: what a method measures of itself each epoch, and what that warns of."""
+"""Diagnostics: what a method measures of itself each epoch, and the warnings that follow."""
 
 from collections.abc import Mapping, Sequence
 
@@ -27,7 +27,7 @@ def diagnose(
 
 
 def alarms(method: Method, stage: Stage, diagnostics: Mapping[str, float | None]) -> list[str]:
-    """What the last measurements of a stage warn of, sentences."""
+    """Warnings from the last measurements of a stage, sentences."""
     raised = []
     for name, alarm in method.alarms.items():
         value = diagnostics.get(name)
@@ -37,7 +37,7 @@ def alarms(method: Method, stage: Stage, diagnostics: Mapping[str, float | None]
 
 
 def setback(stages: Sequence[StageResult]) -> list[str]:
-    """Say so where the last stage never came up to the one before it."""
+    """A warning where the last stage stayed below the one before it."""
     if len(stages) < 2 or stages[-1].best_val_map >= stages[-2].best_val_map:
         return []
     before, last = stages[-2:]

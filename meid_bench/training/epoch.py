@@ -118,8 +118,11 @@ def train_epoch(
     training_mode(method)
     for part in epoch_batches(train, draws, steps, generator, config):
         if wants_ap:
-            scores.append(_quiet_scores(stepper, part.features))
+            method.eval()
+            with torch.no_grad(), stepper.autocast:
+                scores.append(method(part.features).float().sigmoid())
             labels.append(part.labels)
+            training_mode(method)
         total += stepper.step(part, epoch)
     mean = float(distributed.summed(total)) / len(steps)
     if not np.isfinite(mean):
@@ -128,7 +131,8 @@ def train_epoch(
             "try a lower learning rate (--set lr=...)"
         )
     if wants_ap:
-        counts = [sum(part) for part in zip(*(map(_share_sizes, steps)), strict=True)]
+        sizes = [distributed.slice_sizes(step.stop - step.start) for step in steps]
+        counts = [sum(of_rank) for of_rank in zip(*sizes, strict=True)]
         everyone = (distributed.gathered(torch.cat(values), counts) for values in (scores, labels))
         method.end_epoch(stage, epoch, device_average_precision(*everyone))
     return mean
@@ -137,7 +141,7 @@ def train_epoch(
 def seeded(seed: int, stage: int, epoch: int, device: torch.device) -> torch.Generator:
     """A generator for one epoch, the same on every rank; torch's own (dropout) differs by rank.
 
-    Every epoch starts from its own numbers, so that a resumed run draws what it would have drawn.
+    Every epoch has its own seed, so that a resumed run draws the same numbers.
     """
     words = np.random.SeedSequence([seed, stage, epoch]).generate_state(2, np.uint64)
     torch.manual_seed((int(words[0]) >> 1) + distributed.rank())
@@ -152,7 +156,11 @@ def epoch_batches(
     config: RunnerConfig,
 ) -> Iterator[Batch]:
     """This rank's part of each batch, with the frames that a step sees."""
-    parts = [_own_part(step) for step in steps]
+    mine = [distributed.own_slice(step.stop - step.start) for step in steps]
+    parts = [
+        slice(step.start + own.start, step.start + own.stop)
+        for step, own in zip(steps, mine, strict=True)
+    ]
     picked = None if draws.picked is None else torch.from_numpy(draws.picked).to(train.device)
     values = train.batches(draws.index, parts)
     for step, part, (features, labels) in zip(steps, parts, values, strict=True):
@@ -162,22 +170,3 @@ def epoch_batches(
             batch = BatchPart(features, labels, chosen, generator, step.stop - step.start)
         batch.features = draw_frames(batch, config)
         yield batch
-
-
-def _own_part(step: slice) -> slice:
-    mine = distributed.own_slice(step.stop - step.start)
-    return slice(step.start + mine.start, step.start + mine.stop)
-
-
-def _share_sizes(step: slice) -> list[int]:
-    return distributed.slice_sizes(step.stop - step.start)
-
-
-@torch.no_grad()
-def _quiet_scores(stepper: Stepper, features: Tensor) -> Tensor:
-    """Probabilities (B, C) in eval mode, leaving the method as it was."""
-    stepper.method.eval()
-    with stepper.autocast:
-        scores: Tensor = stepper.method(features).float().sigmoid()
-    training_mode(stepper.method)
-    return scores

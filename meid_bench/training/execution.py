@@ -1,4 +1,4 @@
-"""Execution: how a run is computed, as far as that is not part of what is computed."""
+"""Execution: settings of the machine: cache, precision, determinism, compilation, checkpoints."""
 
 import os
 from collections.abc import Iterator
@@ -23,10 +23,10 @@ class Execution:
         cache: Where features stay; "auto" chooses by what is free.
         precision: Of matrix products in training; "auto" is bfloat16 where the hardware has it.
             Losses, statistics, scores and AP are float32 always.
-        deterministic: Bit-equal numbers on one machine; a CPU gives them anyhow.
+        deterministic: Bit-equal numbers on one machine; a CPU gives them always.
         compile: Compile the method's modules with torch.compile.
         checkpoint_minutes: Longest time between two resume checkpoints.
-        neighbours: Processes that train runs of their own on this machine, this one included.
+        neighbours: Processes on this machine that train, this one included.
     """
 
     cache: CacheMode = "auto"

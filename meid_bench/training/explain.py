@@ -1,4 +1,4 @@
-"""Explain: a method's frame weights over a split, and how much of them is inside intervals."""
+"""Explain: a method's frame weights over a split, and their share inside annotated intervals."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -54,17 +54,14 @@ def attention_diagnostics(
     times: Callable[[str], NDArray[Any]],
     batch: int,
 ) -> dict[str, float]:
-    """How much of each frame weight falls inside annotated intervals, for the record.
+    """`inside_intervals` of a trained method on the test split; empty without weights or times.
 
     Args:
-        method: Trained; only one that overrides `explain` has frame weights.
+        method: Only one that overrides `explain` has frame weights.
         examples: Of the test split.
         benchmark: Whose intervals.
         times: Video id to the times of its frames, (T,) seconds.
         batch: Videos a forward pass.
-
-    Returns:
-        As `inside_intervals`; empty without frame weights, intervals or times.
     """
     known = {video.id: video for video in benchmark.splits["test"]}
     videos = [known[video] for video in examples.ids]
@@ -87,12 +84,12 @@ def inside_intervals(
     """The share of each frame weight inside the intervals of a video's classes, by bin.
 
     For a video and a class annotated in it, the share is the weight of the frames within any of
-    the class's intervals over the weight of all frames. Equal weights for all frames ("uniform")
-    say what a method that looks nowhere in particular would have: the share of time.
+    the class's intervals over the weight of all frames. "uniform", equal weights for all frames, is
+    the share of time.
 
     Args:
         weights: Name to (N, T), not negative; any scale.
-        times: When each frame is, (N, T), seconds; NaN where nobody knows.
+        times: When each frame is, (N, T), seconds; NaN where unknown.
         videos: N, with the intervals.
         groups: "head", "medium" and "tail" to class indices.
 

@@ -20,7 +20,7 @@ from meid_bench.training.checkpoint import Checkpoint, Fit, load_optimiser, opti
 from meid_bench.training.data import Examples
 from meid_bench.training.diagnostics import alarms, diagnose, setback
 from meid_bench.training.epoch import Stepper, seeded, train_epoch
-from meid_bench.training.scoring import predict
+from meid_bench.training.scoring import predict_scores
 
 
 @dataclass(frozen=True)
@@ -29,13 +29,11 @@ class Training:
 
     Attributes:
         method: On the device of the examples.
-        train: Training videos.
-        val: Validation videos, scored after every epoch.
+        val: Scored after every epoch.
         val_scores: From probabilities (N_val, C) to "overall", "head", "medium" and "tail" mAP.
-        config: The runner's settings.
         seed: Every draw depends on it, the stage and the epoch alone.
         log: Takes each epoch's point of the learning curve.
-        checkpoint: Where to go on from, and to write to; None for neither.
+        checkpoint: What to resume from and write to; None for neither.
         bfloat16: Whether training's matrix products are in bfloat16.
         compile: Whether to compile the method's modules.
     """
@@ -55,8 +53,8 @@ class Training:
 def fit(training: Training) -> Fit:
     """Train every stage; each starts from the best epoch, on val, of the one before.
 
-    With a checkpoint it goes on where an earlier call was interrupted, and ends with the same
-    numbers. Within a process group it is one of several ranks, each with a part of every batch.
+    With a checkpoint it resumes an interrupted call, and ends with the same numbers. Within a
+    process group it is one of several ranks, each with a part of every batch.
 
     Raises:
         MeidBenchError: The method breaks its contract (nothing to train, a wrong shape, a NaN),
@@ -94,20 +92,20 @@ def fit_stage(training: Training, stage: Stage, state: Fit) -> None:
         state.epoch = epoch + 1
         if state.epoch < stage.epochs and checkpoint is not None and checkpoint.due():
             state.model, state.optimiser = snapshot(method), optimiser_tensors(stepper.optimiser)
-            save(checkpoint, state)
+            checkpoint.save(state)
             state.model, state.optimiser = {}, {}
     state.last = snapshot(method)
     state.stages.append(StageResult(stage.name, stage.epochs, state.best_epoch, state.best_map))
     state.warnings += alarms(method, stage, state.diagnostics) + setback(state.stages)
     state.stage, state.epoch, state.best_epoch, state.best_map = state.stage + 1, 0, -1, 0.0
     if checkpoint is not None:
-        save(checkpoint, state)
+        checkpoint.save(state)
 
 
 def score_epoch(training: Training, stage: Stage, epoch: int, loss: float, state: Fit) -> None:
     """Score val after an epoch, log it, and keep the network where it is the best so far."""
     method, config = training.method, training.config
-    found = predict(method, training.val, config.batch)
+    found = predict_scores(method, training.val, config.batch)
     # Scored once: every rank's threads would sort the same numbers on the same cores.
     scores = distributed.from_first(training.val_scores(found) if distributed.rank() == 0 else {})
     state.diagnostics = diagnose(method, stage, training.train, config, training.seed)
@@ -144,12 +142,6 @@ def resume(training: Training) -> Fit:
         )
         state.made_with = checkpoint.made_with
     return state
-
-
-def save(checkpoint: Checkpoint, state: Fit) -> None:
-    """Write where to go on; the first rank does."""
-    if distributed.rank() == 0:
-        checkpoint.save(state)
 
 
 def rate_at(stage: Stage, epoch: int) -> float:

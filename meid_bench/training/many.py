@@ -17,9 +17,9 @@ from meid_bench.errors import MeidBenchError, SettingError
 from meid_bench.mainless import mainless
 from meid_bench.methods.registry import registered
 from meid_bench.results.record import Result
-from meid_bench.training.checkpoint import checkpoint_of
+from meid_bench.training.checkpoint import Checkpoint
 from meid_bench.training.execution import Execution
-from meid_bench.training.request import Plan, Request, plan
+from meid_bench.training.request import Plan, Request, plan_run
 from meid_bench.training.run import run
 from meid_bench.training.watching import curve_log
 
@@ -31,12 +31,12 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of one request.
+    """The end of one request.
 
     Attributes:
         request: What was asked.
         result: Its record; None where it failed.
-        folder: The run's folder; None where it could not even be planned.
+        folder: The run's; None where it could not be planned.
         error: Why it failed, a sentence.
         skipped: It was finished before.
     """
@@ -57,14 +57,14 @@ def expand(base: Request, methods: Sequence[str], seeds: Sequence[int]) -> tuple
         seeds: Seeds.
 
     Raises:
-        SettingError: There is no method or no seed, or one stands twice.
+        SettingError: There is no method or no seed, or one is listed twice.
     """
     names = [name for method in methods for name in (registered() if method == ALL else [method])]
     for kind, values in (("method", names), ("seed", seeds)):
         if not values:
             raise SettingError(f"There is no {kind} to run; name one or several, comma-separated")
         if len(set(values)) < len(values):
-            raise SettingError(f"A {kind} stands twice in {', '.join(map(str, values))}")
+            raise SettingError(f"A {kind} is listed twice in {', '.join(map(str, values))}")
     return tuple(replace(base, method=name, seed=seed) for seed in seeds for name in names)
 
 
@@ -89,13 +89,9 @@ def run_many(
     start: Callable[[Plan], Result],
     say: Say = lambda line: None,
 ) -> list[Outcome]:
-    """Run every request that has no record yet.
+    """Run every request that has no record yet, in order, each by `start`.
 
-    Args:
-        requests: What to run, in order.
-        root: The data root.
-        start: Runs one plan, for example `meid_bench.training.run.run` on a device.
-        say: Takes one line for each run that ended, was skipped, or failed.
+    `say` takes one line for each run that ended, was skipped, or failed.
     """
     outcomes = []
     for number, request in enumerate(requests, start=1):
@@ -129,12 +125,7 @@ def run_on_each(
         What came of each request, in their order.
     """
     if len(devices) == 1:
-
-        def start(planned: Plan) -> Result:
-            with curve_log(planned, tensorboard, bar) as log:
-                return run(planned, devices[0], log, execution)
-
-        return run_many(requests, root, start, say)
+        return run_many(requests, root, _starter(devices[0], execution, tensorboard, bar), say)
     waiting = list(enumerate(requests))[::-1]
     outcomes: dict[int, Outcome] = {}
     shared = replace(execution, neighbours=len(devices))
@@ -145,16 +136,13 @@ def run_on_each(
         say(f"[{len(outcomes)}/{len(requests)}] {outcome_line(outcome)}")
 
     try:
-        busy: dict[Connection, _Worker] = {}
+        busy: dict[object, _Worker] = {}
         idle = workers
-        while True:
+        while busy or (idle and waiting):
             for worker in idle[: len(waiting)]:
                 worker.begin(*waiting.pop())
                 busy[worker.pipe] = worker
-            if not busy:
-                break
-            ready = wait(list(busy))
-            ended = [busy.pop(pipe) for pipe in list(busy) if pipe in ready]
+            ended = [busy.pop(pipe) for pipe in wait([each.pipe for each in busy.values()])]
             for worker in ended:
                 finish(worker.number, worker.outcome())
             idle = [worker for worker in ended if worker.alive]
@@ -166,8 +154,18 @@ def run_on_each(
     return [outcomes[number] for number in range(len(requests))]
 
 
+def _starter(
+    device: torch.device, execution: Execution, tensorboard: bool, bar: bool
+) -> Callable[[Plan], Result]:
+    def start(planned: Plan) -> Result:
+        with curve_log(planned, tensorboard, bar) as log:
+            return run(planned, device, log, execution)
+
+    return start
+
+
 class _Worker:
-    """A process with a device of its own, and the run that it is at."""
+    """A process with a device of its own, and its present run."""
 
     def __init__(
         self, root: Path, device: torch.device, execution: Execution, tensorboard: bool
@@ -175,23 +173,22 @@ class _Worker:
         context = multiprocessing.get_context("spawn")
         self.device = device
         self.alive = True
-        self.number = -1
+        self.number: int
+        self.request: Request
         self.pipe, theirs = context.Pipe()
         arguments = (theirs, root, str(device), execution, tensorboard)
         self._process = context.Process(target=_work, args=arguments, daemon=True)
         with mainless():
             self._process.start()
         theirs.close()  # so that the pipe ends with the process
-        self._request: Request | None = None
 
     def begin(self, number: int, request: Request) -> None:
         """Give it a run."""
-        self.number, self._request = number, request
+        self.number, self.request = number, request
         self.pipe.send(request)
 
     def outcome(self) -> Outcome:
-        """What came of the run; a failure where the process has ended."""
-        assert self._request is not None
+        """The run's end; a failure where the process has ended."""
         try:
             outcome: Outcome = self.pipe.recv()
         except EOFError:
@@ -199,13 +196,13 @@ class _Worker:
             self._process.join()
             error = (
                 f"the process on {self.device} ended early (exit {self._process.exitcode}); "
-                "run the same command again to go on"
+                "run the same command again to resume it"
             )
-            return Outcome(self._request, error=error)
+            return Outcome(self.request, error=error)
         return outcome
 
     def end(self) -> None:
-        """Stop it, whatever it is at."""
+        """Stop it at once."""
         self._process.terminate()
         self._process.join()
         self.pipe.close()
@@ -222,51 +219,46 @@ def _work(
     if device == "cpu":
         torch.set_num_threads(max(1, cores() // execution.neighbours))
 
-    def start(planned: Plan) -> Result:
-        with curve_log(planned, tensorboard, shown=False) as log:
-            return run(planned, torch.device(device), log, execution)
-
+    start = _starter(torch.device(device), execution, tensorboard, bar=False)
     while True:
         pipe.send(attempt(pipe.recv(), root, start))
 
 
-def failures(outcomes: Sequence[Outcome]) -> list[Outcome]:
-    """Those that failed."""
-    return [outcome for outcome in outcomes if outcome.error is not None]
-
-
-def failed_sentence(failed: Sequence[Outcome], total: int) -> str:
-    """Which of `total` runs failed, a sentence."""
-    names = ", ".join(outcome.request.shown for outcome in failed)
-    return f"{len(failed)} of {total} runs failed: {names}; the others are kept"
+def failed_sentence(outcomes: Sequence[Outcome]) -> str | None:
+    """Which of the runs failed, a sentence; None where none did."""
+    failed = [outcome.request.shown for outcome in outcomes if outcome.error is not None]
+    if not failed:
+        return None
+    names = ", ".join(failed)
+    return f"{len(failed)} of {len(outcomes)} runs failed: {names}; the others are kept"
 
 
 def kept_sentence(planned: Plan) -> str:
-    """What there is of a run that was stopped."""
+    """What is kept of a run that was stopped."""
     if planned.grid:
         return "finished learning rates are kept, and the one in progress to its last checkpoint"
-    progress = checkpoint_of(planned.folder).progress()
+    progress = Checkpoint(planned.folder).load(tensors=False)
     done = 0 if progress is None else len(progress.curve)
     return f"{done} of {planned.epochs} epochs are kept in {planned.folder}"
 
 
 def attempt(request: Request, root: Path, start: Callable[[Plan], Result]) -> Outcome:
-    """Plan and run one request; whatever it raises is in the outcome."""
+    """Plan and run one request; an error is in the outcome."""
     folder = None
     try:
-        planned = plan(request, root)
+        planned = plan_run(request, root)
         folder = planned.folder
         skipped = planned.finished
         return Outcome(request, start(planned), folder, skipped=skipped)
     except MeidBenchError as error:
         return Outcome(request, None, folder, str(error))
-    except Exception as error:  # a method's own mistake: its author wants the whole of it
+    except Exception as error:  # a mistake of the method's author
         traceback.print_exc()
         return Outcome(request, None, folder, f"{type(error).__name__}: {error}")
 
 
 def outcome_line(outcome: Outcome) -> str:
-    """What came of a run, a line."""
+    """The end of a run, a line."""
     name = outcome.request.shown
     if outcome.result is None:
         return f"{name} FAILED: {outcome.error}"

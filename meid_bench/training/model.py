@@ -29,9 +29,7 @@ class Model:
 
     Attributes:
         method: Registered name, or module:Class.
-        aggregator: Its aggregator's name.
         network: "own", or "e1" where the loss runs on MEID's first expert's network.
-        settings: What it was trained with.
         task: What the method saw of its benchmark.
         classes: Class names, C of them.
         features: Fingerprint of the features that it was trained on.
@@ -61,7 +59,7 @@ def stages_of(build: Callable[[], Method]) -> Sequence[Stage]:
             return build().stages()
     except MeidBenchError:
         raise
-    except Exception:  # a method may look at its own numbers, and there are none on "meta"
+    except Exception:  # a method may read its own numbers, of which "meta" has none
         return build().stages()
 
 
@@ -78,9 +76,13 @@ def load_model(folder: Path, device: torch.device) -> tuple[Model, Method]:
     Raises:
         DataError: Files are missing, damaged, or of another network than they describe.
     """
-    path = folder / MODEL
     try:
-        model = _read_model(path)
+        data = read_json(folder / MODEL)
+        classes: dict[type, type] = {
+            MethodConfig: find_method(data["method"]).Config,
+            AggregatorConfig: find_aggregator(data["aggregator"]).Config,
+        }
+        model = decode(Model, data, classes=classes)
         state = load_file(folder / WEIGHTS, device=str(device))
     except FileNotFoundError as error:
         raise DataError(f"{error.filename or folder / WEIGHTS} is missing; run it again") from error
@@ -95,12 +97,3 @@ def load_model(folder: Path, device: torch.device) -> tuple[Model, Method]:
         ) from error
     method.begin_stage(method.stages()[-1])
     return model, method.eval()
-
-
-def _read_model(path: Path) -> Model:
-    data = read_json(path)
-    classes: dict[type, type] = {
-        MethodConfig: find_method(data["method"]).Config,
-        AggregatorConfig: find_aggregator(data["aggregator"]).Config,
-    }
-    return decode(Model, data, classes=classes)

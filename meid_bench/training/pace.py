@@ -10,15 +10,15 @@ import torch
 from meid_bench.device import make_current
 from meid_bench.methods.samplers import EpochSampler, batches
 from meid_bench.training.cache import choose_cache, no_room
-from meid_bench.training.data import Examples, Streamed, check_batch, feature_bytes
+from meid_bench.training.data import check_batch, feature_bytes, load_examples
 from meid_bench.training.diagnostics import diagnose
 from meid_bench.training.epoch import Stepper, seeded, train_epoch
 from meid_bench.training.execution import Execution, arithmetic
 from meid_bench.training.model import build_method
 from meid_bench.training.request import Plan
-from meid_bench.training.scoring import predict
+from meid_bench.training.scoring import predict_scores
 
-STEPS, SECONDS = 3, 2.0  # of a stage: so many steps are timed, or as many as begin in that time
+TIMED_CALLS, TIMED_SECONDS = 3, 2.0  # so many are timed, or as many as begin in that time
 
 
 def run_seconds(plan: Plan, device: torch.device, execution: Execution) -> float:
@@ -40,7 +40,11 @@ def run_seconds(plan: Plan, device: torch.device, execution: Execution) -> float
 
 
 def _measured(plan: Plan, device: torch.device, execution: Execution) -> float:
-    train = _one_batch(plan, device, execution)
+    needed = feature_bytes(plan.benchmark, plan.store)
+    cache = choose_cache(execution.cache, needed, device, execution.neighbours).mode
+    most = plan.runner.batch
+    train = load_examples(plan.benchmark, plan.store, "train", device, cache, most)
+    check_batch(most, len(train))
     config, seed = plan.runner, plan.request.seed
     videos = {split: len(plan.benchmark.splits[split]) for split in ("train", "val", "test")}
     steps = len(batches(videos["train"], config.batch))
@@ -55,34 +59,17 @@ def _measured(plan: Plan, device: torch.device, execution: Execution) -> float:
             random = seeded(seed, number, last, device)
             step = _seconds(partial(train_epoch, stepper, train, draws, random, last, config))
             check = _seconds(partial(diagnose, method, stage, train, config, seed))
-            score = _seconds(partial(predict, method, train, config.batch)) / len(train)
+            score = _seconds(partial(predict_scores, method, train, config.batch)) / len(train)
             total += stage.epochs * (steps * step + check + videos["val"] * score)
     total += 2 * (videos["val"] + videos["test"]) * score  # the best epoch, and the last
     return total * max(1, len(plan.grid))
 
 
-def _one_batch(plan: Plan, device: torch.device, execution: Execution) -> Examples:
-    """The first training videos, with features where the run would have them."""
-    needed = feature_bytes(plan.benchmark, plan.store)
-    mode = choose_cache(execution.cache, needed, device, execution.neighbours).mode
-    have = frozenset(plan.store.ids)
-    rows = [row for row, video in enumerate(plan.benchmark.ids("train")) if video in have]
-    check_batch(plan.runner.batch, len(rows))
-    rows = rows[: plan.runner.batch]
-    streamed = Streamed(plan.store, tuple(plan.benchmark.ids("train")[row] for row in rows))
-    labels = plan.benchmark.labels("train")[rows]
-    if mode == "stream":
-        return Examples(streamed.ids, labels, streamed, device)
-    features = torch.from_numpy(plan.store.read(streamed.ids))
-    place = device if mode == "device" else torch.device("cpu")
-    return Examples(streamed.ids, labels, features.to(place), device)
-
-
 def _seconds(work: Callable[[], object]) -> float:
-    """Of one call, each of which waits for the device; the first is not counted."""
+    """Of a call, which waits for the device; a first one is not counted."""
     work()
     times: list[float] = []
-    while len(times) < STEPS and sum(times) < SECONDS:
+    while len(times) < TIMED_CALLS and sum(times) < TIMED_SECONDS:
         started = time.perf_counter()
         work()
         times.append(time.perf_counter() - started)

@@ -17,7 +17,6 @@ class Variant:
 
     Attributes:
         label: The row's name, the paper's where it has the row.
-        method: Registered name.
         settings: What differs from the method's defaults.
         preset: Of the method; None for the benchmark's own.
     """
@@ -33,9 +32,7 @@ class Block:
     """Rows of a table that share benchmark, features and aggregator.
 
     Attributes:
-        dataset: Name of the benchmark.
         encoder: Of the features, as stores are named.
-        aggregator: As `--aggregator` takes it.
         variants: The rows that can be run.
         left_out: Label of a row that is not run to what is said of it.
     """

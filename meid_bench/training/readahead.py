@@ -1,4 +1,4 @@
-"""Read ahead: the next batches are read while the present one is trained on; memory stays flat."""
+"""Read ahead: threads read the next batches into a fixed number of buffers."""
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -51,7 +51,7 @@ def read_ahead(
         for number, part in islice(numbered, count):
             place = number % BUFFERS
             event = copied[place]
-            if event is not None:  # the copy of three batches ago, done long since
+            if event is not None:  # the copy of `BUFFERS` batches ago
                 event.synchronize()
             rows = index[part]
             out = buffers[place, : len(rows)]

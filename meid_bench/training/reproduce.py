@@ -10,10 +10,9 @@ from meid_bench.errors import MeidBenchError, SettingError, unknown
 from meid_bench.features.npy_store import open_store
 from meid_bench.features.store import FeatureStore, find_store
 from meid_bench.methods.aggregators import find_aggregator
-from meid_bench.methods.presets import DEFAULT, has_preset, preset_in_force
+from meid_bench.methods.presets import DEFAULT_PRESET, has_preset, preset_in_force
 from meid_bench.methods.registry import find_method
 from meid_bench.methods.settings import Settings
-from meid_bench.results.counterpart import unchanged
 from meid_bench.results.published import PublishedRow, plain_name, published_rows, table_title
 from meid_bench.results.rows import Row, make_row
 from meid_bench.training.many import Outcome
@@ -24,20 +23,15 @@ from meid_bench.training.request import Request
 
 @dataclass(frozen=True)
 class TableRequest:
-    """What the user asks of `reproduce`.
+    """What the user asks of `reproduce`; what is not named here is as in `Request`, for every run.
 
     Attributes:
         table: "2" to "7", "s1" to "s5": as `paper_table.find_table` gives it.
-        seeds: A run for each.
-        datasets: In place of the table's own benchmarks; empty for those.
-        aggregators: In place of the table's own; empty for those.
+        datasets, aggregators: In place of the table's own; empty for those.
         features: Name of a feature store, or its beginning; None for the table's encoder.
         preset: For every row whose method has it; None for the benchmark's own.
-        protocol: "paper" or "equal".
-        quick: Shorten every schedule.
         all_splits: Run the subject-disjoint lists beside the official ones too.
-        allow_missing: How many listed videos may be without features.
-        settings: `--set` pairs for every run; a row's own settings stand above them.
+        settings: `--set` pairs for every run; a row's own settings override them.
     """
 
     table: str
@@ -64,18 +58,25 @@ def wanted_blocks(asked: TableRequest) -> list[Block]:
         find_aggregator(name)
     blocks = list(TABLES[asked.table])
     if asked.preset is not None:
-        _check_preset(asked.preset, [v.method for block in blocks for v in block.variants])
+        methods = {variant.method for block in blocks for variant in block.variants}
+        known = {DEFAULT_PRESET}.union(*(find_method(method).presets for method in methods))
+        if asked.preset not in known:
+            raise unknown("preset of this table's methods", asked.preset, known)
     if asked.datasets:
         blocks = [block for name in asked.datasets for block in _on(name, blocks)]
     if asked.aggregators:
-        each = _first_of_each(blocks, lambda block: (block.dataset, block.encoder))
-        blocks = [_aggregated(block, name) for block in each for name in asked.aggregators]
+        # What the paper alone has (`left_out`) stays with the paper's own aggregator.
+        blocks = [
+            block if name == block.aggregator else replace(block, aggregator=name, left_out=NOTHING)
+            for block in _first_of_each(blocks, lambda block: (block.dataset, block.encoder))
+            for name in asked.aggregators
+        ]
     if asked.all_splits:
-        twins = {name: (name, disjoint) for name, disjoint in DISJOINT.items()}
         blocks = [
             replace(block, dataset=name)
             for block in blocks
-            for name in twins.get(block.dataset, (block.dataset,))
+            for name in (block.dataset, DISJOINT.get(block.dataset))
+            if name is not None
         ]
         if not any(block.dataset in DISJOINT.values() for block in blocks):
             raise SettingError(
@@ -84,7 +85,8 @@ def wanted_blocks(asked: TableRequest) -> list[Block]:
             )
     if asked.preset is not None:
         blocks = [_under(asked.preset, block) for block in blocks]
-    _check_settings(asked, blocks)
+    if asked.settings:
+        _check_settings(asked, blocks)
     return blocks
 
 
@@ -96,13 +98,6 @@ def _on(dataset: str, blocks: Sequence[Block]) -> list[Block]:
     return own or [
         replace(block, dataset=dataset, encoder=encoder, left_out=NOTHING) for block in each
     ]
-
-
-def _aggregated(block: Block, aggregator: str) -> Block:
-    """A block with an aggregator; what the paper alone has of it stays with the paper's own."""
-    if aggregator == block.aggregator:
-        return block
-    return replace(block, aggregator=aggregator, left_out=NOTHING)
 
 
 def _first_of_each(blocks: Sequence[Block], key: Callable[[Block], Hashable]) -> list[Block]:
@@ -154,17 +149,11 @@ def _check_settings(asked: TableRequest, blocks: Sequence[Block]) -> None:
                 row_settings(block, variant, values, asked.protocol, asked.quick)
             except SettingError as error:
                 refused[variant.label] = str(error)
-    if refused and asked.settings:
+    if refused:
         raise SettingError(
             f"--set holds for every row of a table, and not for {', '.join(refused)}: "
             f"{next(iter(refused.values()))}"
         )
-
-
-def _check_preset(preset: str, methods: Sequence[str]) -> None:
-    if not any(has_preset(method, preset) for method in methods):
-        known = {name for method in methods for name in find_method(method).presets}
-        raise unknown("preset of this table's methods", preset, {DEFAULT, *known})
 
 
 @dataclass(frozen=True)
@@ -172,9 +161,7 @@ class TablePart:
     """A block of the table on features that are there.
 
     Attributes:
-        block: What the paper printed, or what the user put in its place.
-        benchmark: The benchmark.
-        store: The features.
+        block: The paper's, or what the user put in its place.
         published: The paper's rows of the same table, lists, encoder and aggregator.
     """
 
@@ -186,10 +173,9 @@ class TablePart:
 
 @dataclass(frozen=True)
 class Reproduced:
-    """What came of a part of a table.
+    """The results of a part of a table.
 
     Attributes:
-        part: The part.
         rows: Row label to its runs over seeds, in the table's order; failed ones are left out.
     """
 
@@ -215,33 +201,25 @@ def find_part(asked: TableRequest, block: Block, blocks: Sequence[Block], root: 
     Raises:
         MeidBenchError: They are not there; the sentence names the command that makes them.
     """
-    encoders = {other.encoder for other in blocks if other.dataset == block.dataset}
     benchmark = load_benchmark(block.dataset, root)
-    store = open_store(_find(root, benchmark, asked.features, block.encoder, encoders))
-    return TablePart(block, benchmark, store, _published(asked.table, block, benchmark))
-
-
-def _find(
-    root: Path, benchmark: Benchmark, features: str | None, encoder: str, encoders: set[str]
-) -> Path:
-    if features is not None:
-        return find_store(root, benchmark, features)
-    try:
-        return find_store(root, benchmark, f"{encoder}-")
-    except SettingError:
-        if len(encoders) > 1:  # the table tells its encoders apart
-            raise
-        return find_store(root, benchmark)  # of another one; the table's heading names it
-
-
-def _published(table: str, block: Block, benchmark: Benchmark) -> tuple[PublishedRow, ...]:
-    return tuple(
+    if asked.features is not None:
+        folder = find_store(root, benchmark, asked.features)
+    else:
+        try:
+            folder = find_store(root, benchmark, f"{block.encoder}-")
+        except SettingError:
+            if len({each.encoder for each in blocks if each.dataset == block.dataset}) > 1:
+                raise  # the table tells its encoders apart
+            folder = find_store(root, benchmark)  # of another one, which the heading names
+    store = open_store(folder)
+    published = tuple(
         row
-        for row in published_rows(table)
+        for row in published_rows(asked.table)
         if row.dataset == benchmark.published
         and row.names[1] == plain_name(block.encoder)
         and (row.names[2] or "nonlinear") == block.aggregator
     )
+    return TablePart(block, benchmark, store, published)
 
 
 def reproduce(
@@ -258,7 +236,7 @@ def reproduce(
     """
     requests = {
         (number, variant.label, seed): request_of(asked, part, variant, seed)
-        for seed in asked.seeds  # a first whole table soon, its error bars later
+        for seed in asked.seeds  # all rows of a seed first
         for number, part in enumerate(parts)
         for variant in part.block.variants
     }
@@ -291,16 +269,3 @@ def request_of(asked: TableRequest, part: TablePart, variant: Variant, seed: int
         quick=asked.quick,
         label=f"{part.block.dataset}, {part.block.aggregator}: {variant.label}",
     )
-
-
-def comparable(part: TablePart, label: str, row: Row) -> PublishedRow | None:
-    """The published row that a row may be subtracted from, if there is one.
-
-    A benchmark that declares published numbers has their very lists. None for runs that are not as
-    published (`counterpart.unchanged`), and for features that are not of the paper's encoder.
-    """
-    encoder = part.store.manifest.recipe.encoder
-    (variant,) = (variant for variant in part.block.variants if variant.label == label)
-    if encoder != part.block.encoder or not (row.run and unchanged(row.run, variant.settings)):
-        return None
-    return next((p for p in part.published if p.method == label), None)

@@ -1,4 +1,4 @@
-"""Request: what the user asks to be run, and the plan in which every name is looked up."""
+"""Request: what the user asks to be run; Plan: the same with every name looked up."""
 
 import hashlib
 import json
@@ -10,12 +10,12 @@ from typing import Any
 
 from meid_bench.benchmark.benchmark import Benchmark, load_benchmark
 from meid_bench.codec import encode
-from meid_bench.errors import DataError, SettingError, unknown
+from meid_bench.errors import SettingError, unknown
 from meid_bench.features.npy_store import open_store
 from meid_bench.features.store import FeatureStore, find_store
 from meid_bench.files import runs_dir
 from meid_bench.methods.code_identity import code_of
-from meid_bench.methods.method import Task
+from meid_bench.methods.method import Method, Task
 from meid_bench.methods.presets import preset_in_force
 from meid_bench.methods.registry import find_method, find_network
 from meid_bench.methods.settings import RunnerConfig, Settings
@@ -71,13 +71,11 @@ class Plan:
     """A request with every name looked up and every setting resolved: ready to run.
 
     Attributes:
-        request: What was asked.
-        benchmark: The benchmark.
-        store: Its features.
+        store: The benchmark's features.
         model: The network to train, with all settings.
         preset: Name of the preset in force, or None.
         missing: Split name -> listed ids without features.
-        epochs: How many epochs all stages have together.
+        epochs: Of all stages together.
         folder: Where the run's record goes.
         changed: Names of settings that are not what the preset, or the defaults, have.
         code: SHA-256 of the method's source.
@@ -125,7 +123,7 @@ class Plan:
         return not self.request.again and (self.folder / RECORD).is_file()
 
 
-def plan(request: Request, root: Path) -> Plan:
+def plan_run(request: Request, root: Path) -> Plan:
     """Look up everything that a request names, and refuse what cannot run.
 
     Raises:
@@ -137,21 +135,15 @@ def plan(request: Request, root: Path) -> Plan:
     method, preset = preset_in_force(request.method, request.preset, benchmark.published)
     request = replace(request, method=method)
     kind = find_method(method)
-    how = (kind, request.aggregator, preset)
-    settings = resolve(*how, request.settings, request.protocol, request.quick)
     store = open_store(find_store(root, benchmark, request.features))
-    missing = missing_ids(benchmark, store)
-    _check_missing(missing, request.allow_missing, benchmark)
-    task = _task(benchmark, store)
-    for name, reason in settings.idle(task).items():
-        if name in request.settings:
-            raise SettingError(
-                f"Setting {name}={request.settings[name]} would change nothing, because {reason}; "
-                "leave it out"
-            )
-    settings = _with_frames(settings, benchmark, method, task)
-    usual = resolve(*how, {}, request.protocol, request.quick)
-    usual_values = _with_frames(usual, benchmark, method, task).named()
+    missing = missing_ids(benchmark, store, request.allow_missing)
+    task = Task(
+        width=store.width,
+        counts=tuple(int(n) for n in benchmark.counts),
+        groups={name: tuple(map(int, index)) for name, index in benchmark.groups.items()},
+        frames=store.frames,
+    )
+    settings, changed = _settings(request, kind, preset, benchmark, task)
     model = Model(
         method=method,
         aggregator=request.aggregator,
@@ -161,10 +153,9 @@ def plan(request: Request, root: Path) -> Plan:
         classes=benchmark.classes,
         features=store.fingerprint,
     )
-    recorded = settings.recorded(task)
     network = () if request.network == "own" else (find_network(request.network),)
     code = code_of(kind, *network)
-    name = _run_name(request, preset, model, benchmark, code, store.manifest.conditions)
+    name = _run_name(request, preset, model, code, benchmark.fingerprint, store.manifest.conditions)
     return Plan(
         request=request,
         benchmark=benchmark,
@@ -175,47 +166,46 @@ def plan(request: Request, root: Path) -> Plan:
         # A setting that does not fit the shapes is refused here.
         epochs=sum(stage.epochs for stage in stages_of(lambda: build_method(model))),
         folder=runs_dir(root, benchmark.name) / name,
-        changed=tuple(name for name, value in recorded.items() if value != usual_values[name]),
+        changed=changed,
         code=code,
         grid=GRID if request.protocol == "equal" else (),
     )
 
 
-def _task(benchmark: Benchmark, store: FeatureStore) -> Task:
-    return Task(
-        width=store.width,
-        counts=tuple(int(n) for n in benchmark.counts),
-        groups={name: tuple(map(int, index)) for name, index in benchmark.groups.items()},
-        frames=store.frames,
+def _settings(
+    request: Request, kind: type[Method], preset: str | None, benchmark: Benchmark, task: Task
+) -> tuple[Settings, tuple[str, ...]]:
+    """The run's settings, and names of those that are not the preset's, or the defaults."""
+    settings, usual = (
+        resolve(kind, request.aggregator, preset, values, request.protocol, request.quick)
+        for values in (request.settings, {})
     )
+    for name, reason in settings.idle(task).items():
+        if name in request.settings:
+            raise SettingError(
+                f"Setting {name}={request.settings[name]} would change nothing, because {reason}; "
+                "leave it out"
+            )
+    settings = _with_frames(settings, benchmark, kind, task)
+    before = _with_frames(usual, benchmark, kind, task).named()
+    recorded = settings.recorded(task)
+    return settings, tuple(name for name, value in recorded.items() if value != before[name])
 
 
-def _check_missing(
-    missing: Mapping[str, tuple[str, ...]], allowed: int, benchmark: Benchmark
-) -> None:
-    count = sum(len(ids) for ids in missing.values())
-    if count > allowed:
-        first = next(iter(missing.values()))[0]
-        raise DataError(
-            f"{count} listed videos of {benchmark.name} have no features, the first is {first!r} "
-            f"({', '.join(f'{len(ids)} in {split}' for split, ids in missing.items())}); run "
-            f"`meid-bench extract --dataset {benchmark.name}` again, or accept it with "
-            f"--allow-missing {count}"
-        )
-
-
-def _with_frames(settings: Settings, benchmark: Benchmark, method: str, task: Task) -> Settings:
+def _with_frames(
+    settings: Settings, benchmark: Benchmark, kind: type[Method], task: Task
+) -> Settings:
     """The settings with the benchmark's rule where they name no frames for training."""
     count, frames = settings.runner.training_frames, task.frames
     if count is not None and count > frames:
         raise SettingError(
             f"Setting training_frames is {count}; the features have {frames} frames a video"
         )
-    needs_all = find_method(method).all_frames or settings.aggregator.all_frames
+    needs_all = kind.all_frames or settings.aggregator.all_frames
     if needs_all and count not in (None, frames):
         raise SettingError(
-            f"Setting training_frames is {count}; {method} with these settings needs all {frames} "
-            "frames of a video in training too: leave it out"
+            f"Setting training_frames is {count}; {kind.__name__} with these settings needs all "
+            f"{frames} frames of a video in training too: leave it out"
         )
     if count is None and not needs_all:
         count = benchmark.training_frames
@@ -227,14 +217,19 @@ def _run_name(
     request: Request,
     preset: str | None,
     model: Model,
-    benchmark: Benchmark,
     code: str,
+    benchmark: str,
     conditions: Mapping[str, Any],
 ) -> str:
-    everything = encode(model) | {"settings": model.settings.recorded(model.task), "code": code}
-    everything |= {"benchmark": benchmark.fingerprint}
-    everything |= {"protocol": request.protocol, "quick": request.quick}
-    everything |= {"conditions of the features": conditions}
+    """Name of the run's folder; its digest is over everything that a number depends on."""
+    everything = encode(model) | {
+        "settings": model.settings.recorded(model.task),
+        "code": code,
+        "benchmark": benchmark,
+        "protocol": request.protocol,
+        "quick": request.quick,
+        "conditions of the features": conditions,
+    }
     digest = hashlib.sha256(json.dumps(everything, sort_keys=True).encode()).hexdigest()[:8]
     parts = [model.method, model.aggregator, "" if model.network == "own" else model.network]
     parts += [preset or "", "" if request.protocol == "paper" else request.protocol]

@@ -32,7 +32,7 @@ from meid_bench.results.record import (
     save_scores,
 )
 from meid_bench.training.cache import Cache, fitting_batch, no_room, with_room
-from meid_bench.training.checkpoint import Fit, checkpoint_of
+from meid_bench.training.checkpoint import Checkpoint, Fit
 from meid_bench.training.data import Examples, check_batch, feature_bytes, load_examples
 from meid_bench.training.execution import Execution, arithmetic
 from meid_bench.training.explain import attention_diagnostics
@@ -40,10 +40,10 @@ from meid_bench.training.fit import Training, fit, point_scores
 from meid_bench.training.model import MODEL, WEIGHTS, build_method, save_model
 from meid_bench.training.request import Plan
 from meid_bench.training.run_record import Scored, environment, made_with, record_of
-from meid_bench.training.scoring import predict
+from meid_bench.training.scoring import predict_scores
 from meid_bench.training.watching import curve_file
 
-LOCK = ".lock"  # held while a run is trained; the system lets go of a killed process's
+RUN_LOCK = ".lock"  # held while a run is trained; released by the system after a kill
 
 
 def run(
@@ -55,21 +55,15 @@ def run(
 ) -> Result:
     """Train, score and record; a finished run's record is read, an unfinished run is continued.
 
-    Within a process group every rank calls it; the first one writes.
-
-    Args:
-        plan: What to run.
-        device: Where.
-        log: Takes each epoch's point of the learning curve, for progress.
-        execution: How.
-        say: Takes sentences on what was chosen.
+    Within a process group every rank calls it; the first one writes. `log` takes each epoch's point
+    of the learning curve, `say` a sentence on what was chosen.
 
     Raises:
         MeidBenchError: The method breaks its contract, the features cannot be read, or a step has
             no room.
     """
     if distributed.from_first(plan.finished):
-        checkpoint_of(plan.folder).remove()
+        Checkpoint(plan.folder).remove()
         return distributed.from_first(load_result(plan.folder))
     if plan.grid:
         return _best_trial(plan, lambda trial: run(trial, device, log, execution, say))
@@ -82,9 +76,9 @@ def run(
         say(f"Features: {cache.mode} ({cache.reason})")
         return _run(plan, device, log, execution, cache)
 
-    lock: AbstractContextManager[None] = nullcontext()  # the first rank's will do
+    lock: AbstractContextManager[None] = nullcontext()
     if distributed.rank() == 0:
-        lock = locked(plan.folder / LOCK, "run of the same settings")
+        lock = locked(plan.folder / RUN_LOCK, "run of the same settings")
     with lock, arithmetic(device, execution.bfloat16, execution.deterministic):
         return with_room(work, execution.cache, needed, device, processes)
 
@@ -92,8 +86,8 @@ def run(
 def _best_trial(plan: Plan, run_trial: Callable[[Plan], Result]) -> Result:
     """Run every learning rate of the plan's grid; returns the record of the best on val.
 
-    Each trial has a folder of its own within the run's, so that a second call goes on where an
-    earlier one ended; they are removed once the record is there.
+    Each trial has a folder of its own within the run's, from which a second call resumes; they are
+    removed once the record is written.
     """
     results = {rate: run_trial(plan.trial(rate)) for rate in plan.grid}
     if distributed.rank() > 0:
@@ -147,12 +141,11 @@ def _run(
         save_model(plan.model, state.best, plan.folder)
         (plan.folder / RECORD).unlink(missing_ok=True)  # --again: it is not of the new files
         write_text(plan.folder / CURVE, "".join(map(json_line, state.curve)))
-        # How its features were made: what `predict` needs, wherever the folder goes.
         save_manifest(plan.folder, plan.store.manifest)
         for split, name in (("val", VAL_SCORES), ("test", SCORES)):
             save_scores(plan.folder, plan.benchmark.ids(split), best.scores[split], name)
         save_record(result, plan.folder)
-        checkpoint_of(plan.folder).remove()
+        Checkpoint(plan.folder).remove()
     return distributed.from_first(result)
 
 
@@ -171,7 +164,7 @@ def _fit(
 ) -> Fit:
     train, val = splits["train"], splits["val"]
     how = made_with(train.device, execution)
-    checkpoint = checkpoint_of(plan.folder, execution.checkpoint_minutes, how)
+    checkpoint = Checkpoint(plan.folder, execution.checkpoint_minutes, how)
     # A video without features scores 0, so that every row is over the same ids.
     score = point_scores(plan.benchmark.labels("val"), plan.benchmark.groups)
     with curve_file(plan.folder, checkpoint, log) as record:
@@ -193,7 +186,7 @@ def _fit(
             if cache.mode == "device" and execution.cache == "auto":
                 raise  # the features make room first
     method.to("cpu")
-    fits = None  # another rank may have had room: there is no trying together
+    fits = None  # ranks cannot try together: another may have had room
     if distributed.size() == 1:
         fits = fitting_batch(
             lambda: _fresh(plan, train.device), train, plan.runner, execution.bfloat16
@@ -204,7 +197,7 @@ def _fit(
 def _score(plan: Plan, method: Method, splits: Mapping[str, Examples]) -> Scored:
     metrics, scores = {}, {}
     for split in ("val", "test"):
-        found = predict(method, splits[split], plan.runner.batch)
+        found = predict_scores(method, splits[split], plan.runner.batch)
         scores[split] = _over_all(plan, split, splits[split], found)
         views = [video.view for video in plan.benchmark.splits[split]]
         try:

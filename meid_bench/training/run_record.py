@@ -1,4 +1,4 @@
-"""Record: what a run's result.json says of it."""
+"""Run record: what a run's result.json says of it."""
 
 import platform
 from collections.abc import Mapping
@@ -111,7 +111,7 @@ def environment(device: torch.device, execution: Execution, cache: Cache) -> dic
 
 
 def made_with(device: torch.device, execution: Execution) -> str:
-    """What decides the digits of a number, in words: where it changes, a resumed run says so."""
+    """What a number's last digits depend on, in words; a resumed run warns where it has changed."""
     return (
         f"device {describe(device)}, precision {execution.precision}, threads "
         f"{torch.get_num_threads()}, ranks {distributed.size()}, torch {torch.__version__}"

@@ -11,11 +11,11 @@ from meid_bench.methods.method import Method
 from meid_bench.methods.samplers import batches
 from meid_bench.training.data import Examples
 
-BLOCK = 64  # classes sorted at once: 179,334 x 64 scores are 46 MB
+CLASSES_AT_ONCE = 64  # are sorted: 179,334 x 64 scores are 46 MB
 
 
 @torch.no_grad()
-def predict(method: Method, examples: Examples, batch: int) -> NDArray[np.float32]:
+def predict_scores(method: Method, examples: Examples, batch: int) -> NDArray[np.float32]:
     """Probabilities of every video, (N, C) float32, the same on every rank.
 
     Never in bfloat16, whose few digits would tie scores that AP should order.
@@ -56,15 +56,14 @@ def device_average_precision(scores: Tensor, labels: Tensor) -> Tensor:
         (C,) float32 on the scores' device; NaN for a class without positives.
     """
     most = int(labels.sum(0).max())
-    blocks = zip(torch.split(scores, BLOCK, 1), torch.split(labels, BLOCK, 1), strict=True)
-    return torch.cat([_block(part.T.contiguous(), mask.T != 0, most) for part, mask in blocks])
-
-
-def _block(scores: Tensor, positive: Tensor, most: int) -> Tensor:
-    """AP of (classes, N) scores of which at most `most` a class are positive."""
-    # Probabilities are at least 0: -1 pads classes with fewer positives, below all of them.
-    hits = torch.where(positive, scores, -1.0).topk(most, dim=1).values.flip(1).contiguous()
-    retrieved = scores.shape[1] - torch.searchsorted(scores.sort(dim=1).values, hits)
-    correct = most - torch.searchsorted(hits, hits)
-    precision = torch.where(hits >= 0, correct / retrieved, 0.0)
-    return precision.sum(1) / positive.sum(1)
+    found = []
+    parts = (torch.split(each, CLASSES_AT_ONCE, 1) for each in (scores, labels))
+    for some, mask in zip(*parts, strict=True):
+        block, positive = some.T.contiguous(), mask.T != 0
+        # Probabilities are at least 0: -1 pads classes with fewer positives, below all of them.
+        hits = torch.where(positive, block, -1.0).topk(most, dim=1).values.flip(1).contiguous()
+        retrieved = block.shape[1] - torch.searchsorted(block.sort(dim=1).values, hits)
+        correct = most - torch.searchsorted(hits, hits)
+        precision = torch.where(hits >= 0, correct / retrieved, 0.0)
+        found.append(precision.sum(1) / positive.sum(1))
+    return torch.cat(found)

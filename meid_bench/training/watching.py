@@ -10,7 +10,7 @@ from meid_bench.codec import json_line
 from meid_bench.errors import SettingError
 from meid_bench.progress import Progress
 from meid_bench.results.record import CURVE, RECORD, CurvePoint
-from meid_bench.training.checkpoint import Checkpoint, checkpoint_of
+from meid_bench.training.checkpoint import Checkpoint
 from meid_bench.training.request import Plan
 
 
@@ -20,8 +20,8 @@ def curve_file(
 ) -> Iterator[Callable[[CurvePoint], None]]:
     """A function that appends a point to the run's curve.jsonl, and then logs it.
 
-    Epochs before the checkpoint are in the file; those after it are trained, and come, again. Only
-    the first rank writes, and nothing beside a record: its curve stays until the new one is whole.
+    The file begins with the checkpoint's epochs. Only the first rank writes, and nothing beside a
+    record (--again): its curve stays until the new one is complete.
 
     Raises:
         DataError: The checkpoint is damaged.
@@ -29,7 +29,7 @@ def curve_file(
     if distributed.rank() > 0 or (folder / RECORD).is_file():
         yield log
         return
-    before = checkpoint.progress()
+    before = checkpoint.load(tensors=False)
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / CURVE).open("w", encoding="utf-8") as file:
         file.writelines(json_line(point) for point in (before.curve if before else ()))
@@ -81,7 +81,7 @@ def curve_log(
 def _epochs_done(plan: Plan) -> int:
     """Epochs that an interrupted run need not train again."""
     trials = [plan.trial(rate) for rate in plan.grid] or [plan]
-    found = (checkpoint_of(trial.folder).progress() for trial in trials)
+    found = (Checkpoint(trial.folder).load(tensors=False) for trial in trials)
     unfinished = sum(len(progress.curve) for progress in found if progress)
     return unfinished + sum(trial.epochs for trial in trials if trial.finished)
 

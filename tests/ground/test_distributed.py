@@ -32,8 +32,8 @@ from meid_bench.training.batchnorm import RankBatchNorm, normalise_over_ranks
 from meid_bench.training.execution import Execution
 from meid_bench.training.fit import Training, fit, point_scores
 from meid_bench.training.model import MODEL, WEIGHTS
-from meid_bench.training.request import Request, plan
-from meid_bench.training.run import LOCK, run
+from meid_bench.training.request import Request, plan_run
+from meid_bench.training.run import RUN_LOCK, run
 from tests.small_methods import toy_method
 from tests.toy import BINS, TASK, toy_examples, write_toy
 
@@ -121,8 +121,8 @@ def normed(rank: int, size: int) -> list[float]:
 def whole_runs(root: Path) -> list[float]:
     """Test mAP of a run, of the same again, and of one that chooses its learning rate."""
     plain = Request("plain", "toy", "nonlinear", settings=SHORT)
-    equal = plan(replace(plain, settings={"batch": "16"}, protocol="equal", quick=True), root)
-    plans = [plan(plain, root), plan(plain, root), replace(equal, grid=equal.grid[:1])]
+    equal = plan_run(replace(plain, settings={"batch": "16"}, protocol="equal", quick=True), root)
+    plans = [plan_run(plain, root), plan_run(plain, root), replace(equal, grid=equal.grid[:1])]
     how = Execution(precision="float32")
     return [run(planned, CPU, execution=how).test.overall for planned in plans]
 
@@ -150,7 +150,7 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, list[float]]
     write_toy(folder / TOY)
     found = together(2, dict.fromkeys(CASES, 31), folder)
     names = {path.name.split("-")[-1] for path in (folder / TOY).glob("runs/toy/*/*")}
-    assert names == {CURVE, MODEL, RECORD, SCORES, VAL_SCORES, WEIGHTS, LOCK, "manifest.json"}
+    assert names == {CURVE, MODEL, RECORD, SCORES, VAL_SCORES, WEIGHTS, RUN_LOCK, "manifest.json"}
     return found
 
 

@@ -29,7 +29,7 @@ from meid_bench.inference.inspection_picture import save_picture
 from meid_bench.inference.trained_run import find_run, load_run
 from meid_bench.results.record import SCORES, load_scores
 from meid_bench.training.explain import frame_weights
-from meid_bench.training.request import Request, plan
+from meid_bench.training.request import Request, plan_run
 from meid_bench.training.run import run
 from tests.extraction import CPU, FRAMES, NAME, run_small
 from tests.made_videos import write_jpgs, write_video
@@ -68,7 +68,7 @@ def root(tmp_path_factory):
     run_small(benchmark, root, encoder="resnet18", weights="random:0")
     for method in ("meid", "plain"):
         request = Request(method, NAME, aggregator="nonlinear", settings=SETTINGS)
-        run(plan(request, root), CPU[0])
+        run(plan_run(request, root), CPU[0])
     return root
 
 
@@ -160,7 +160,7 @@ def test_a_run_whose_learning_rate_was_chosen_predicts(root, tmp_path):
     request = Request(
         "plain", NAME, "nonlinear", settings=settings, protocol="equal", quick=True, seed=5
     )
-    planned = plan(request, copy)
+    planned = plan_run(request, copy)
     run(planned, CPU[0])
     assert load_run(planned.folder).predict(root / "videos" / "v00.mp4")
 
@@ -317,7 +317,7 @@ def test_folders_of_jpgs_are_predicted_and_inspected(root, meid, tmp_path):
     for number, name in enumerate(benchmark.all_ids()):
         write_jpgs(rgb / name, 6 + number % 3, (32, 32))
     account = run_small(benchmark, tmp_path, encoder="resnet18", weights="random:0", video_dir=rgb)
-    run(plan(Request("plain", NAME, settings=SETTINGS), tmp_path), CPU[0])
+    run(plan_run(Request("plain", NAME, settings=SETTINGS), tmp_path), CPU[0])
     trained = load_run("plain", root=tmp_path)
     stored = FeatureStore(account.folder).read(["v02"])[0]
     np.testing.assert_array_equal(trained.encode(rgb / "v02"), stored)

@@ -19,10 +19,11 @@ from baselines.srs import SRS
 from meid_bench.errors import SettingError
 from meid_bench.methods.aggregators import NeXtVLADConfig, NonlinearConfig, aggregator_maker
 from meid_bench.methods.losses import effective_number_weights
-from meid_bench.methods.method import Batch, Method, Stage
+from meid_bench.methods.method import Method, Stage
 from meid_bench.methods.presets import preset_settings
 from meid_bench.methods.settings import RunnerConfig, changed
-from tests.toy import FRAMES, TASK, toy_examples
+from tests.small_methods import small_batch
+from tests.toy import FRAMES, TASK
 
 MAKE = aggregator_maker("nonlinear", NonlinearConfig(dropout=0.0), FRAMES)
 STAGE = Stage("train", 100, 1e-3)
@@ -31,14 +32,6 @@ STAGE = Stage("train", 100, 1e-3)
 def build(kind: type[Method], **settings: Any) -> Method:
     torch.manual_seed(0)
     return kind(TASK, changed(kind.Config(), settings), MAKE)
-
-
-def batch(size: int = 12, picked: bool = False) -> Batch:
-    examples = toy_examples()
-    labels = torch.from_numpy(examples.labels[:size]).float()
-    drawn = labels.argmax(1) if picked else None
-    generator = torch.Generator().manual_seed(7)
-    return Batch(examples.features[:size].float(), labels, drawn, generator)
 
 
 def logits_of(method: Method, x: Tensor) -> Tensor:
@@ -54,7 +47,7 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> np.ndarray[Any, Any]:
 
 
 def test_plain_is_mean_cross_entropy_or_focal() -> None:
-    some = batch()
+    some = small_batch(seed=7)
     method = build(Plain)
     expected = cross_entropy(logits_of(method, some.features), some.labels)
     assert method.loss(some, STAGE, 0).item() == pytest.approx(expected.mean(), rel=1e-5)
@@ -86,7 +79,7 @@ def test_ldam_takes_a_share_of_the_margin_for_a_mixed_label() -> None:
 
 @pytest.mark.parametrize("margin", ["own", "summed"])
 def test_ldam_before_and_after_re_weighting(margin: str) -> None:
-    some = batch()
+    some = small_batch(seed=7)
     method = build(LDAM, margin=margin)
     z, y = logits_of(method, some.features).numpy(), some.labels.numpy()
     m = 0.5 * (np.array(TASK.counts) / min(TASK.counts)) ** -0.25
@@ -101,12 +94,12 @@ def test_ldam_before_and_after_re_weighting(margin: str) -> None:
 
 def test_ldam_goes_beyond_epoch_100() -> None:
     """A table of two betas by epoch // 50 fails there."""
-    method, some = build(LDAM), batch()
+    method, some = build(LDAM), small_batch(seed=7)
     assert method.loss(some, STAGE, 150).item() == method.loss(some, STAGE, 60).item()
 
 
 def test_eql_at_gamma_0_is_plain_and_at_1_ignores_the_tails_negatives() -> None:
-    some = batch()
+    some = small_batch(seed=7)
     values = cross_entropy(logits_of(build(EQL), some.features), some.labels)
     assert build(EQL, gamma=0.0).loss(some, STAGE, 0).item() == pytest.approx(
         values.mean(), rel=1e-5
@@ -127,7 +120,7 @@ def test_eql_ignores_with_probability_gamma() -> None:
 
 
 def test_cb_loss_weighs_classes() -> None:
-    some = batch()
+    some = small_batch(seed=7)
     method = build(CBLoss)
     values = cross_entropy(logits_of(method, some.features), some.labels)
     expected = (values * effective_number_weights(TASK.counts, 0.9999).numpy()).mean()
@@ -135,7 +128,7 @@ def test_cb_loss_weighs_classes() -> None:
 
 
 def test_cbs_masks_and_sums_where_the_preset_says_so() -> None:
-    some = batch(picked=True)
+    some = small_batch(picked=True, seed=7)
     default, preset = build(CBS), build(CBS, **CBS.presets["videolt"])
     values = cross_entropy(logits_of(default, some.features), some.labels)
     assert default.loss(some, STAGE, 0).item() == pytest.approx(values.mean(), rel=1e-5)
@@ -148,7 +141,7 @@ def test_cbs_masks_and_sums_where_the_preset_says_so() -> None:
 
 def test_cbs_as_meids_authors_ran_it_multiplies_the_mean_by_what_the_mask_leaves() -> None:
     """Their mask comes after the mean: no positive is dropped, whichever class was drawn."""
-    some = batch(picked=True)
+    some = small_batch(picked=True, seed=7)
     assert some.picked is not None
     method = build(CBS, reduction="unmasked")
     values = cross_entropy(logits_of(method, some.features), some.labels)
@@ -184,7 +177,7 @@ def test_samplers_of_cbs_and_srs() -> None:
 
 
 def test_mixup_mixes_features_and_labels_with_one_weight() -> None:
-    some = batch()
+    some = small_batch(seed=7)
     method = build(Mixup)
     loss = method.loss(some, STAGE, 0).item()
     generator = torch.Generator().manual_seed(7)  # the draws again, in the same order

@@ -70,7 +70,7 @@ def test_a_package_that_does_not_import_hides_no_other(monkeypatch: pytest.Monke
     from meid_bench.methods import registry as plugins
 
     entries = {"plain": registered()["plain"]}
-    entries["broken"] = EntryPoint("broken", "no_such_module:Thing", plugins.GROUP)
+    entries["broken"] = EntryPoint("broken", "no_such_module:Thing", plugins.METHOD_GROUP)
     monkeypatch.setattr(plugins, "registered", lambda: entries)
     done = CliRunner().invoke(cli, ["methods"])
     assert done.exit_code == 0, done.output

@@ -12,7 +12,8 @@ from meid_bench.methods.aggregators import NonlinearConfig, aggregator_maker
 from meid_bench.methods.batch_part import places
 from meid_bench.methods.frame_draws import mean_ap, partner_share, stack_frames
 from meid_bench.methods.method import Batch, Stage
-from tests.toy import FRAMES, TASK, toy_examples
+from tests.small_methods import small_batch
+from tests.toy import FRAMES, TASK
 
 STAGE = Stage("train", 100, 1e-3)
 
@@ -22,13 +23,6 @@ def build(config: FrameStackConfig = FrameStackConfig()) -> FrameStack:  # noqa:
     return FrameStack(
         TASK, config, aggregator_maker("nonlinear", NonlinearConfig(dropout=0), FRAMES)
     )
-
-
-def batch(size: int = 12) -> Batch:
-    examples = toy_examples()
-    labels = torch.from_numpy(examples.labels[:size]).float()
-    generator = torch.Generator().manual_seed(3)
-    return Batch(examples.features[:size].float(), labels, None, generator)
 
 
 def reference_stack(own: Tensor, partner: Tensor, share: float) -> Tensor:
@@ -90,7 +84,7 @@ def test_the_ratio_of_a_batch_is_stacked(size: int, ratio: float) -> None:
 
 
 def test_nothing_is_stacked_before_there_is_an_ap() -> None:
-    method, some = build(), batch()
+    method, some = build(), small_batch(seed=3)
     logits = method(some.features)
     bce = torch.nn.functional.binary_cross_entropy_with_logits(
         logits, some.labels, reduction="none"
@@ -111,7 +105,7 @@ def test_the_running_ap_is_the_previous_epochs_and_nan_counts_as_nothing() -> No
 
 @pytest.mark.parametrize("over", ["positives", "classes"])
 def test_the_loss_of_a_stacked_batch_video_by_video(over: str) -> None:
-    method, some = build(FrameStackConfig(mean_over=over)), batch()  # type: ignore[arg-type]
+    method, some = build(FrameStackConfig(mean_over=over)), small_batch(seed=3)  # type: ignore[arg-type]
     ap = torch.tensor([0.9, 0.5, 0.3, 0.2, 0.1, 0.05])
     method.end_epoch(STAGE, 0, ap)
     loss = method.loss(some, STAGE, 1).item()

@@ -16,36 +16,19 @@ from meid_bench.device import choose_device
 from meid_bench.errors import SettingError
 from meid_bench.methods.aggregators import NonlinearConfig, aggregator_maker
 from meid_bench.methods.contract import step_losses
-from meid_bench.methods.method import Batch, Stage
-from meid_bench.methods.trainable import select_trainable, training_mode
+from meid_bench.methods.method import Stage
 from meid_bench.results.record import StageResult, read_curve
 from meid_bench.training.diagnostics import alarms, setback
-from meid_bench.training.request import Request, plan
+from meid_bench.training.request import Request, plan_run
 from meid_bench.training.run import run
-from tests.small_methods import toy_method
-from tests.toy import CLASSES, FRAMES, TASK, toy_examples, write_toy
+from tests.small_methods import in_stage, small_batch, toy_method
+from tests.toy import CLASSES, FRAMES, TASK, write_toy
 
 
 def build(**settings: Any) -> MEID:
     method = toy_method("meid", "nonlinear", settings, dropout=0.0)
     assert isinstance(method, MEID)
     return method
-
-
-def batch(size: int = 12, picked: bool = False) -> Batch:
-    examples = toy_examples()
-    labels = torch.from_numpy(examples.labels[:size]).float()
-    drawn = labels.argmax(1) if picked else None
-    features = examples.features[:size].float()
-    return Batch(features, labels, drawn, torch.Generator().manual_seed(0))
-
-
-def in_stage(method: MEID, number: int) -> Stage:
-    stage = method.stages()[number]
-    method.begin_stage(stage)
-    select_trainable(method, stage)
-    training_mode(method)
-    return stage
 
 
 def focal(logits: Tensor, labels: Tensor, gamma: float = 1.0) -> Any:
@@ -67,7 +50,7 @@ def distance(logits: Tensor, necks: Necks) -> Any:
 
 
 def test_equation_13() -> None:
-    method, some = build(lambda1=0.1), batch()
+    method, some = build(lambda1=0.1), small_batch()
     stage = in_stage(method, 0)
     logits = method.first(some.features)[0]
     expected = focal(logits, some.labels).mean() + 0.1 * distance(logits, method.first_necks)
@@ -75,7 +58,7 @@ def test_equation_13() -> None:
 
 
 def test_equation_14() -> None:
-    method, some = build(lambda2=0.3), batch()
+    method, some = build(lambda2=0.3), small_batch()
     stage = in_stage(method, 1)
     first, attention = method.first(some.features)
     assert method.second is not None and method.second_necks is not None
@@ -87,7 +70,7 @@ def test_equation_14() -> None:
 
 
 def test_the_classification_loss_sums_or_masks_where_asked() -> None:
-    some = batch(picked=True)
+    some = small_batch(picked=True)
     assert some.picked is not None
     for settings in ({"reduction": "sum"}, {"mask_other_positives": True}, {"gamma": 2.0}):
         method = build(lambda2=0.0, **settings)
@@ -100,7 +83,7 @@ def test_the_classification_loss_sums_or_masks_where_asked() -> None:
 
 
 def test_prediction_is_the_sum_of_both_experts_from_the_second_stage_on() -> None:
-    method, some = build(), batch()
+    method, some = build(), small_batch()
     in_stage(method, 0)
     first, attention = method.first(some.features)
     assert torch.equal(method(some.features), first)
@@ -111,19 +94,10 @@ def test_prediction_is_the_sum_of_both_experts_from_the_second_stage_on() -> Non
 
 
 def test_the_stages_are_the_papers() -> None:
-    first, second = build().stages()
-    assert (first.epochs, first.lr, first.milestones, first.sampler) == (
-        100,
-        1e-3,
-        (30, 60),
-        "uniform",
-    )
-    assert (second.epochs, second.lr, second.milestones, second.sampler) == (
-        100,
-        1e-4,
-        (30, 60),
-        "class_balanced",
-    )
+    first = Stage("first expert", 100, 1e-3, (30, 60), "uniform")
+    second = Stage("second expert", 100, 1e-4, (30, 60), "class_balanced")
+    assert list(build().stages()) == [first, second]
+    assert list(build(second="none").stages()) == [first]
 
 
 @pytest.mark.parametrize("aggregator", ["nonlinear", "netvlad", "nextvlad"])
@@ -132,7 +106,7 @@ def test_the_first_expert_does_not_change_in_the_second_stage(aggregator: str, n
     """No gradient, no dropout, not even running statistics."""
     method = toy_method("meid", aggregator, {"norm": norm})
     assert isinstance(method, MEID)
-    some = batch()
+    some = small_batch()
     step_losses(method, in_stage(method, 0), some)
     frozen = {"first": method.first.state_dict(), "necks": method.first_necks.state_dict()}
     before = {k: {n: v.clone() for n, v in state.items()} for k, state in frozen.items()}
@@ -147,7 +121,7 @@ def test_the_first_expert_does_not_change_in_the_second_stage(aggregator: str, n
 
 
 def test_the_second_expert_does_not_train_in_the_first_stage() -> None:
-    method, some = build(), batch()
+    method, some = build(), small_batch()
     stage = in_stage(method, 0)
     method.loss(some, stage, 0).backward()  # type: ignore[no-untyped-call]
     assert method.second is not None
@@ -181,17 +155,13 @@ ABLATIONS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("name", ABLATIONS)
 def test_every_ablation_and_reading_is_a_setting_that_trains(name: str) -> None:
-    method, some = build(**ABLATIONS[name]), batch(picked=True)
+    method, some = build(**ABLATIONS[name]), small_batch(picked=True)
     for number in range(len(method.stages())):
         stage = in_stage(method, number)
         losses = step_losses(method, stage, some)
         assert losses[-1] < losses[0], stage.name
         values = method.diagnostics(some, stage)
         assert all(np.isfinite(value) for value in values.values())
-
-
-def test_e1_alone_has_one_stage() -> None:
-    assert [stage.name for stage in build(second="none").stages()] == ["first expert"]
 
 
 @pytest.mark.parametrize("second", ["e1", "e2"])
@@ -203,7 +173,7 @@ def test_the_second_stage_draws_as_its_setting_says(second: str, sampler: str) -
 
 
 def test_the_second_e1_has_its_own_attention_that_trains() -> None:
-    method, some = build(second="e1"), batch()
+    method, some = build(second="e1"), small_batch()
     stage = in_stage(method, 1)
     method.loss(some, stage, 0).backward()  # type: ignore[no-untyped-call]
     assert method.second is not None
@@ -216,7 +186,7 @@ def test_the_second_e1_has_its_own_attention_that_trains() -> None:
 @pytest.mark.parametrize("videos", [1, 2])
 def test_no_nan_at_one_video_and_in_bfloat16(number: int, videos: int) -> None:
     for settings in ({}, {"variance": "classes"}, {"attention": "sigmoid"}, {"gamma": 0.5}):
-        method, some = build(**settings), batch(videos)
+        method, some = build(**settings), small_batch(videos)
         stage = in_stage(method, number)
         with torch.autocast("cpu", torch.bfloat16):
             loss = method.loss(some, stage, 0)
@@ -229,7 +199,7 @@ def test_no_nan_at_one_video_and_in_bfloat16(number: int, videos: int) -> None:
 
 def test_no_nan_when_all_logits_are_alike() -> None:
     """Distance zero: every video the same, so that all variances are 0."""
-    method, some = build(), batch()
+    method, some = build(), small_batch()
     some.features = some.features[:1].expand(12, FRAMES, -1).clone()
     stage = in_stage(method, 0)
     method.loss(some, stage, 0).backward()  # type: ignore[no-untyped-call]
@@ -237,7 +207,7 @@ def test_no_nan_when_all_logits_are_alike() -> None:
 
 
 def test_explain_gives_a_and_r_and_each_experts_logits() -> None:
-    method, some = build(), batch()
+    method, some = build(), small_batch()
     in_stage(method, 0)
     assert set(method.explain(some.features)) == {"A", "expert1"}
     in_stage(method, 1)
@@ -247,7 +217,7 @@ def test_explain_gives_a_and_r_and_each_experts_logits() -> None:
 
 
 def test_diagnostics_against_their_definition() -> None:
-    method, some = build(), batch()
+    method, some = build(), small_batch()
     for number in (0, 1):
         stage = in_stage(method, number)
         step_losses(method, stage, some)
@@ -283,7 +253,7 @@ def test_diagnostics_against_their_definition() -> None:
 def test_what_fails_silently_is_warned_of(
     spoil: str, settings: dict[str, float], sentence: str
 ) -> None:
-    method, some = build(**settings), batch()
+    method, some = build(**settings), small_batch()
     if spoil == "attention":
         method.first.attention.score.weight.data.zero_()
     elif spoil == "second":
@@ -296,7 +266,7 @@ def test_what_fails_silently_is_warned_of(
 
 
 def test_a_healthy_method_raises_no_alarm() -> None:
-    method, some = build(), batch()
+    method, some = build(), small_batch()
     step_losses(method, in_stage(method, 0), some)
     stage = in_stage(method, 1)
     step_losses(method, stage, some)
@@ -307,7 +277,7 @@ def test_diagnostics_are_logged_each_epoch_and_warnings_recorded(tmp_path: Path)
     write_toy(tmp_path)
     settings = {"epochs": "2", "milestones": "1", "batch": "16", "lambda1": "100000"}
     request = Request("meid", dataset="toy", aggregator="nonlinear", settings=settings)
-    planned = plan(request, tmp_path)
+    planned = plan_run(request, tmp_path)
     result = run(planned, choose_device(None, "cpu"))
     curve = read_curve(planned.folder)
     assert len(curve) == 4
@@ -347,7 +317,7 @@ def test_attention_on_features_with_layer_norm_is_warned_of_and_does_nothing() -
                 method = build(attention_on="features", norm=norm)
         else:
             method = build(attention_on="features", norm=norm)
-        x = batch().features
+        x = small_batch().features
         before = method(x)
         method.first.attention.kind = "none"
         moved[norm] = (method(x) - before).abs().max().item()
@@ -371,9 +341,9 @@ def test_a_setting_that_changes_nothing_is_refused_and_otherwise_not_recorded(
     write_toy(tmp_path)
     request = Request("meid", dataset="toy", aggregator="nonlinear", settings=settings)
     with pytest.raises(SettingError, match=f"Setting {name}=.* would change nothing, because"):
-        plan(request, tmp_path)
+        plan_run(request, tmp_path)
     rest = {key: value for key, value in settings.items() if key != name}
-    planned = plan(replace(request, settings=rest), tmp_path)
+    planned = plan_run(replace(request, settings=rest), tmp_path)
     assert name not in planned.settings
     assert "lambda1" in planned.settings
 
@@ -382,7 +352,7 @@ def test_an_idle_setting_of_a_preset_is_left_out_and_not_refused(tmp_path: Path)
     write_toy(tmp_path)
     settings = {"sampler2": "uniform"}
     request = Request("meid", "toy", "nonlinear", preset="videolt", settings=settings)
-    assert "mask_other_positives" not in plan(request, tmp_path).settings
+    assert "mask_other_positives" not in plan_run(request, tmp_path).settings
 
 
 def test_a_video_that_is_a_single_vector_trains_without_attention_and_motion() -> None:
@@ -391,7 +361,7 @@ def test_a_video_that_is_a_single_vector_trains_without_attention_and_motion() -
     make = aggregator_maker("nonlinear", NonlinearConfig(dropout=0.0), 1)
     torch.manual_seed(0)
     method = MEID(task, MEIDConfig(), make)
-    some = batch()
+    some = small_batch()
     some.features = some.features.mean(1, keepdim=True)
     assert not list(method.first.attention.parameters())
     for number in (0, 1):

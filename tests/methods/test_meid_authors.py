@@ -23,11 +23,10 @@ from meid_bench.methods.losses import unmasked_classes
 from meid_bench.methods.method import Batch, Stage, Task
 from meid_bench.methods.nextvlad import MEIDNeXtVLAD, NeXtVLADConfig
 from meid_bench.methods.settings import changed
-from meid_bench.methods.trainable import select_trainable, training_mode
-from meid_bench.training.request import Request, plan
+from meid_bench.training.request import Request, plan_run
 from meid_bench.training.run import run
-from tests.small_methods import toy_method
-from tests.toy import CLASSES, FRAMES, toy_benchmark, toy_examples, write_toy
+from tests.small_methods import in_stage, small_batch, toy_method
+from tests.toy import CLASSES, FRAMES, toy_benchmark, write_toy
 
 # Numbers of the authors' own modules (github.com/abcdvzz/MEID at be39ade: models/trans.py,
 # net_module.py, ops/losses.py), D = 8, C = 6, B = 4, in double precision. They were patched so far
@@ -134,30 +133,10 @@ def build(aggregator: str = "nonlinear", **settings: Any) -> MEIDAuthors:
     return method
 
 
-def batch(size: int = 12, picked: bool = False) -> Batch:
-    examples = toy_examples()
-    labels = torch.from_numpy(examples.labels[:size]).float()
-    drawn = labels.argmax(1) if picked else None
-    return Batch(examples.features[:size].float(), labels, drawn, torch.Generator().manual_seed(0))
-
-
-def in_stage(method: MEIDAuthors, number: int) -> Stage:
-    stage = method.stages()[number]
-    method.begin_stage(stage)
-    select_trainable(method, stage)
-    training_mode(method)
-    return stage
-
-
 def test_the_stages_are_those_of_the_scripts() -> None:
-    first, second = build().stages()
-    assert (first.epochs, first.lr, first.milestones, first.sampler) == (
-        100,
-        1e-4,
-        (30, 60),
-        "uniform",
-    )
-    assert (second.epochs, second.lr, second.sampler) == (100, 1e-4, "class_balanced")
+    first = Stage("first expert", 100, 1e-4, (30, 60), "uniform")
+    second = Stage("second expert", 100, 1e-4, (30, 60), "class_balanced")
+    assert list(build().stages()) == [first, second]
     assert MEIDAuthors.presets["default"]["batch"] == 256
 
 
@@ -193,24 +172,22 @@ def test_the_prediction_is_the_mean_of_two_sigmoids() -> None:
 
 def test_what_is_left_of_the_mask_is_a_factor() -> None:
     """Whichever class was drawn: all classes but the video's other positives."""
-    some = batch(picked=True)
+    some = small_batch(picked=True)
     assert some.picked is not None
     kept = CLASSES - (some.labels.sum(1) - 1)
     assert unmasked_classes(some.labels).item() == pytest.approx(kept.mean().item())
 
 
-@pytest.mark.parametrize(("classified", "epoch"), [("second", 0), ("sum", 0)])
-def test_the_second_loss_is_on_the_second_expert_alone_or_on_the_sum(
-    classified: str, epoch: int
-) -> None:
-    method, some = build(classified=classified, redraw=False, lambda2=0.0), batch(picked=True)
+@pytest.mark.parametrize("classified", ["second", "sum"])
+def test_the_second_loss_is_on_the_second_expert_alone_or_on_the_sum(classified: str) -> None:
+    method, some = build(classified=classified, redraw=False, lambda2=0.0), small_batch(picked=True)
     stage = in_stage(method, 1)
     method.eval()
     parts = method.explain(some.features)
     logits = parts["expert2"] + (parts["expert1"] if classified == "sum" else 0)
     bce = nn.functional.binary_cross_entropy_with_logits(logits, some.labels, reduction="none")
     expected = ((1 - torch.exp(-bce)) * bce).mean() * unmasked_classes(some.labels)
-    assert method.loss(some, stage, epoch).item() == pytest.approx(expected.item(), rel=1e-5)
+    assert method.loss(some, stage, 0).item() == pytest.approx(expected.item(), rel=1e-5)
     both = parts["expert1"].sigmoid() + parts["expert2"].sigmoid()
     expected = (parts["expert1"] + parts["expert2"]).sigmoid() if classified == "sum" else both / 2
     torch.testing.assert_close(method(some.features).sigmoid(), expected)
@@ -223,7 +200,7 @@ def stacked_parts(method: MEIDAuthors, some: Batch) -> tuple[Tensor, Tensor, Ten
 
 
 def test_half_of_a_batch_is_stacked_from_the_second_epoch_on_in_both_stages() -> None:
-    method, some = build(redraw=False, lambda1=0.0, lambda2=0.0), batch()
+    method, some = build(redraw=False, lambda1=0.0, lambda2=0.0), small_batch()
     fill(method)
     method.end_epoch(method.stages()[0], 0, torch.linspace(0.1, 0.9, CLASSES))
     frames, motion, labels = stacked_parts(method, some)
@@ -244,7 +221,7 @@ def test_half_of_a_batch_is_stacked_from_the_second_epoch_on_in_both_stages() ->
 
 def test_frames_and_motion_are_stacked_alike_unless_their_slip_is_asked_for() -> None:
     """A video's motion comes from the partner that its frames come from."""
-    some = batch()
+    some = small_batch()
     some.features = torch.arange(12.0).view(12, 1, 1) * torch.ones(1, FRAMES, 16)
     for slips in (False, True):
         method = build(redraw=False, slips=slips)
@@ -256,7 +233,7 @@ def test_frames_and_motion_are_stacked_alike_unless_their_slip_is_asked_for() ->
 
 def test_frames_and_differences_are_drawn_each_for_itself_in_training() -> None:
     """With replacement: otherwise the loss would not depend on the batch's random numbers."""
-    some = batch()
+    some = small_batch()
     for redraw in (True, False):
         method = build(redraw=redraw)
         stage = in_stage(method, 0)
@@ -273,7 +250,7 @@ def test_the_frozen_experts_statistics_move_only_where_their_slip_is_asked_for(
     aggregator: str,
 ) -> None:
     for slips in (False, True):
-        method, some = build(aggregator, slips=slips), batch(picked=True)
+        method, some = build(aggregator, slips=slips), small_batch(picked=True)
         step_losses(method, in_stage(method, 0), some)
         stage = in_stage(method, 1)
         before = {name: value.clone() for name, value in method.first.state_dict().items()}
@@ -298,7 +275,7 @@ def test_the_frozen_experts_statistics_move_only_where_their_slip_is_asked_for(
     ],
 )
 def test_every_single_difference_is_a_setting_that_trains(settings: dict[str, Any]) -> None:
-    method, some = build(**settings), batch(picked=True)
+    method, some = build(**settings), small_batch(picked=True)
     for number in (0, 1):
         stage = in_stage(method, number)
         losses = step_losses(method, stage, some)
@@ -327,7 +304,7 @@ def test_too_few_frames_are_refused_with_what_to_do(frames: int) -> None:
 def test_another_number_of_frames_than_t_is_refused() -> None:
     method = build()
     with pytest.raises(MethodError, match="made for 8 frames a video and was shown 5"):
-        method(batch().features[:, :5])
+        method(small_batch().features[:, :5])
 
 
 @pytest.mark.parametrize(
@@ -351,7 +328,7 @@ def test_it_runs_under_its_name_and_as_a_preset_of_meid(
 ) -> None:
     short = {"epochs": 2, "milestones": (1,), "batch": 32}
     request = Request(method, "toy", "nonlinear", preset=preset, settings=short)
-    record = run(plan(request, toy_root), torch.device("cpu"))
+    record = run(plan_run(request, toy_root), torch.device("cpu"))
     assert (record.method, record.preset) == ("meid-authors", None)
     assert [stage.name for stage in record.stages] == ["first expert", "second expert"]
     assert record.settings["aggregator.hidden_layer"] is False
@@ -360,7 +337,7 @@ def test_it_runs_under_its_name_and_as_a_preset_of_meid(
 def test_on_videolt_rate_and_batch_are_those_of_its_scripts(toy_root: Path) -> None:
     videolt = replace(toy_benchmark(), published="VideoLT")
     save_benchmark(videolt, benchmark_dir(toy_root, "toy"))
-    found = plan(Request("meid", "toy", "nonlinear", preset="authors"), toy_root)
+    found = plan_run(Request("meid", "toy", "nonlinear", preset="authors"), toy_root)
     settings = [found.settings[name] for name in ("lr", "lr2")]
     assert (found.preset, found.runner.batch, settings) == ("videolt", 1024, [1e-3, 1e-3])
 
@@ -368,4 +345,4 @@ def test_on_videolt_rate_and_batch_are_those_of_its_scripts(toy_root: Path) -> N
 def test_a_part_of_the_frames_is_refused(toy_root: Path) -> None:
     part = Request("meid-authors", "toy", "nonlinear", settings={"training_frames": FRAMES - 1})
     with pytest.raises(SettingError, match="training_frames"):
-        plan(part, toy_root)
+        plan_run(part, toy_root)

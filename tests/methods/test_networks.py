@@ -10,27 +10,20 @@ import torch
 from meid_bench.benchmark.annotation import Annotation
 from meid_bench.methods.registry import find_method
 from meid_bench.results.record import load_scores
-from meid_bench.training.request import Request, plan
+from meid_bench.training.request import Request, plan_run
 from meid_bench.training.run import run
 from tests.methods.test_contract import METHODS
-from tests.toy import toy_benchmark, toy_features, write_features, write_toy
+from tests.toy import toy_benchmark, toy_features, write_features
 
 CPU = torch.device("cpu")
 SHORT = {"epochs": "2", "milestones": "", "batch": "16"}
 
 
-@pytest.fixture(scope="module")
-def toy_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("networks")
-    write_toy(root)
-    return root
-
-
 @pytest.mark.parametrize("name", [name for name in METHODS if not name.startswith("meid")])
 def test_every_baseline_runs_on_the_first_experts_network(name: str, toy_root: Path) -> None:
     request = Request(name, dataset="toy", aggregator="nonlinear", settings=SHORT)
-    own = plan(request, toy_root)
-    e1 = plan(replace(request, network="e1"), toy_root)
+    own = plan_run(request, toy_root)
+    e1 = plan_run(replace(request, network="e1"), toy_root)
     assert own.folder != e1.folder
     result = run(e1, CPU)
     assert result.network == "e1" and result.method == name
@@ -58,7 +51,7 @@ def test_a_class_without_training_videos_breaks_nothing(name: str, tmp_path: Pat
         request = Request(
             name, dataset="toy", aggregator="nonlinear", settings=SHORT, preset=preset
         )
-        planned = plan(request, tmp_path)
+        planned = plan_run(request, tmp_path)
         result = run(planned, CPU)
         assert result.test.overall > 0
         assert np.isfinite(load_scores(planned.folder)[1]).all()

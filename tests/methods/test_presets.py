@@ -18,7 +18,7 @@ from meid_bench.methods.presets import preset_in_force
 from meid_bench.methods.registry import find_method, registered
 from meid_bench.results.repeat_command import repeat_command
 from meid_bench.training.protocol import resolve
-from meid_bench.training.request import Plan, Request, plan
+from meid_bench.training.request import Plan, Request, plan_run
 from tests.made_records import make_result
 from tests.toy import toy_benchmark, write_toy
 
@@ -51,39 +51,32 @@ class Sound(AggregatorMethod):
 METHOD = f"{__name__}:Preset"
 
 
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("presets")
-    write_toy(root)
-    return root
-
-
 def planned(root: Path, preset: str | None, method: str = METHOD, **settings: Any) -> Plan:
-    return plan(
+    return plan_run(
         Request(method, "toy", aggregator="nonlinear", preset=preset, settings=settings), root
     )
 
 
-def test_a_preset_sets_method_runner_and_aggregator(root: Path) -> None:
-    found = planned(root, "large")
+def test_a_preset_sets_method_runner_and_aggregator(toy_root: Path) -> None:
+    found = planned(toy_root, "large")
     assert (found.preset, found.runner.batch, found.runner.clip) == ("large", 40, 5.0)
     wanted = {"milestones": [2], "aggregator.dropout": 0.25, "batch": 40, "lr": 0.001}
     assert {name: found.settings[name] for name in wanted} == wanted
     assert "large" in found.folder.name
 
 
-def test_what_the_user_sets_stands_above_it(root: Path) -> None:
-    found = planned(root, "large", batch="8", milestones="1,3", **{"aggregator.dropout": "0"})
+def test_what_the_user_sets_stands_above_it(toy_root: Path) -> None:
+    found = planned(toy_root, "large", batch="8", milestones="1,3", **{"aggregator.dropout": "0"})
     assert (found.runner.batch, found.runner.clip) == (8, 5.0)
     assert found.settings["milestones"] == [1, 3]
     assert found.settings["aggregator.dropout"] == 0.0
 
 
 @pytest.mark.parametrize("name", [None, "default"])
-def test_without_a_preset_the_methods_own_default_holds(root: Path, name: str | None) -> None:
-    found = planned(root, name)
+def test_without_a_preset_the_methods_own_default_holds(toy_root: Path, name: str | None) -> None:
+    found = planned(toy_root, name)
     assert (found.preset, found.runner.batch, found.settings["lr"]) == (None, 24, 0.002)
-    assert found.folder == planned(root, None).folder
+    assert found.folder == planned(toy_root, None).folder
 
 
 def test_videolts_preset_holds_on_videolt_alone(tmp_path: Path) -> None:
@@ -112,11 +105,11 @@ def test_a_shortened_schedule_shortens_the_presets_too() -> None:
     assert resolve(Preset, "nonlinear", "vlad", {}, quick=True).method.epochs == 3
 
 
-def test_a_preset_may_lead_to_another_method(root: Path) -> None:
-    found = planned(root, "other", margin="summed")
+def test_a_preset_may_lead_to_another_method(toy_root: Path) -> None:
+    found = planned(toy_root, "other", margin="summed")
     assert (found.model.method, found.request.method, found.preset) == ("ldam", "ldam", None)
     assert found.settings["margin"] == "summed"
-    assert found.folder == planned(root, None, "ldam", margin="summed").folder
+    assert found.folder == planned(toy_root, None, "ldam", margin="summed").folder
 
 
 @pytest.mark.parametrize(
@@ -125,9 +118,9 @@ def test_a_preset_may_lead_to_another_method(root: Path) -> None:
      ("misspelt", "no setting 'bacth'; did you mean 'batch'"),
      ("wrong", "Setting batch is 0; it must be at least 1")],
 )  # fmt: skip
-def test_what_is_wrong_with_a_preset_is_said(root: Path, name: str, sentence: str) -> None:
+def test_what_is_wrong_with_a_preset_is_said(toy_root: Path, name: str, sentence: str) -> None:
     with pytest.raises(SettingError, match=sentence):
-        planned(root, name)
+        planned(toy_root, name)
 
 
 def test_the_command_of_a_record_does_not_repeat_what_the_preset_sets() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from meid_bench.errors import MethodError, SettingError
 from meid_bench.methods import registry as plugins
-from meid_bench.methods.registry import GROUP, find_method, find_network, registered
+from meid_bench.methods.registry import METHOD_GROUP, find_method, find_network, registered
 
 PACKAGE = '''
 from meid_bench.methods.method import AggregatorMethod
@@ -29,7 +29,7 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     info = tmp_path / "their_package-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: their-package\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text(f"[{GROUP}]\ntheirs = their_package:Theirs\n")
+    (info / "entry_points.txt").write_text(f"[{METHOD_GROUP}]\ntheirs = their_package:Theirs\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     return info
 
@@ -40,7 +40,7 @@ def test_an_installed_packages_method_is_found(installed: Path) -> None:
 
 
 def test_two_packages_that_claim_one_name_are_both_named(installed: Path) -> None:
-    (installed / "entry_points.txt").write_text(f"[{GROUP}]\nplain = their_package:Theirs\n")
+    (installed / "entry_points.txt").write_text(f"[{METHOD_GROUP}]\nplain = their_package:Theirs\n")
     with pytest.raises(
         SettingError,
         match=r"'plain' is claimed by baselines.plain:Plain and by their_package:Theirs; uninstall",
@@ -51,7 +51,7 @@ def test_two_packages_that_claim_one_name_are_both_named(installed: Path) -> Non
 
 def test_one_package_seen_twice_is_no_conflict(monkeypatch: pytest.MonkeyPatch) -> None:
     """An editable install beside a wheel lists its entry points twice."""
-    twice = EntryPoints([EntryPoint("plain", "baselines.plain:Plain", GROUP)] * 2)
+    twice = EntryPoints([EntryPoint("plain", "baselines.plain:Plain", METHOD_GROUP)] * 2)
     monkeypatch.setattr(plugins, "entry_points", lambda group: twice)
     assert list(registered()) == ["plain"]
 

@@ -8,9 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from click.testing import CliRunner
 
-from meid_bench.cli.main import cli
 from meid_bench.errors import MethodError
 from meid_bench.methods import code_identity
 from meid_bench.methods.code_identity import code_of, commit
@@ -18,9 +16,9 @@ from meid_bench.methods.registry import find_method, registered
 from meid_bench.results.board import load_board
 from meid_bench.results.record import CURVE, RECORD, load_result
 from meid_bench.training.execution import Execution
-from meid_bench.training.request import Request, plan
+from meid_bench.training.request import Request, plan_run
 from meid_bench.training.run import run
-from tests.toy import write_toy
+from tests.toy import on_toy, write_toy
 
 METHOD = """
 import json
@@ -32,6 +30,12 @@ class Scaled(AggregatorMethod):
     def loss(self, batch, stage, epoch):
         return {factor} * (self(batch.features).sigmoid() - batch.labels).square().mean()
 """
+
+
+def write_method(folder: Path, factor: object = 1, imports: str = "", name: str = "mine") -> None:
+    (folder / f"{name}.py").write_text(METHOD.format(imports=imports, factor=factor))
+
+
 SETTINGS = {"epochs": "2", "milestones": "1", "batch": "16"}
 
 
@@ -54,7 +58,7 @@ def loaded(folder: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> type:
 
 def test_modules_beside_the_method_count_and_packages_of_others_do_not(tmp_path, monkeypatch):
     imports = "from tool import twice\nimport lib.deep.helper as helper\nimport numpy"
-    (tmp_path / "mine.py").write_text(METHOD.format(imports=imports, factor="twice(1)"))
+    write_method(tmp_path, "twice(1)", imports)
     (tmp_path / "tool.py").write_text("import lib.other\ndef twice(x):\n    return 2 * x\n")
     (tmp_path / "lib" / "deep").mkdir(parents=True)  # a namespace package: no __init__
     for name in ("deep/helper", "other"):
@@ -77,8 +81,7 @@ def test_a_package_counts_what_it_imports_of_itself(tmp_path, monkeypatch):
     (tmp_path / "pack" / "sub" / "__init__.py").write_text("from ..losses import A\n")
     (tmp_path / "pack" / "losses.py").write_text("A = 1\n")
     (tmp_path / "pack" / "other.py").write_text("C = 1\n")
-    text = METHOD.format(imports="from .sub import A", factor="A")
-    (tmp_path / "pack" / "method.py").write_text(text)
+    write_method(tmp_path / "pack", "A", "from .sub import A", "method")
     first = code_of(loaded(tmp_path, "pack.method:Scaled", monkeypatch))
     (tmp_path / "pack" / "other.py").write_text("C = 2\n")
     assert code_of(loaded(tmp_path, "pack.method:Scaled", monkeypatch)) == first
@@ -96,8 +99,7 @@ def test_modules_that_are_imported_by_a_written_name_count(tmp_path, monkeypatch
     }
     for name in ("__init__", *calls):
         (tmp_path / "pack" / f"{name}.py").write_text("A = 1\n")
-    text = METHOD.format(imports=imports, factor=" * ".join(calls.values()))
-    (tmp_path / "pack" / "method.py").write_text(text)
+    write_method(tmp_path / "pack", " * ".join(calls.values()), imports, "method")
     sums = [code_of(loaded(tmp_path, "pack.method:Scaled", monkeypatch))]
     for name in calls:
         (tmp_path / "pack" / f"{name}.py").write_text("A = 2\n")
@@ -106,10 +108,10 @@ def test_modules_that_are_imported_by_a_written_name_count(tmp_path, monkeypatch
 
 
 def test_what_was_loaded_counts_and_not_what_its_file_says_later(tmp_path, monkeypatch):
-    (tmp_path / "mine.py").write_text(METHOD.format(imports="", factor=1))
+    write_method(tmp_path, 1)
     kind = loaded(tmp_path, "mine:Scaled", monkeypatch)
     first = code_of(kind)
-    (tmp_path / "mine.py").write_text(METHOD.format(imports="", factor=5))
+    write_method(tmp_path, 5)
     assert code_of(kind) == first
     assert code_of(loaded(tmp_path, "mine:Scaled", monkeypatch)) != first
 
@@ -133,17 +135,17 @@ def test_another_class_of_an_edited_module_is_the_code_that_was_loaded(tmp_path,
 def test_a_module_that_was_edited_between_import_and_plan_is_refused(
     compiled, tmp_path, monkeypatch
 ):
-    (tmp_path / "mine.py").write_text(METHOD.format(imports="", factor=1))
+    write_method(tmp_path, 1)
     start_anew(tmp_path, monkeypatch)
     monkeypatch.setattr(sys, "dont_write_bytecode", not compiled)
     module = importlib.import_module("mine")
     if compiled:  # the .pyc says that the file is still what was loaded
         first = code_of(module.Scaled)
-        (tmp_path / "mine.py").write_text(METHOD.format(imports="", factor=234))
+        write_method(tmp_path, 234)
         importlib.reload(module)
         assert code_of(module.Scaled) != first
         importlib.reload(module)
-    (tmp_path / "mine.py").write_text(METHOD.format(imports="", factor=15))
+    write_method(tmp_path, 15)
     with pytest.raises(MethodError, match=r"mine.py has changed since it was loaded.*new process"):
         code_of(find_method("mine:Scaled"))
 
@@ -157,10 +159,10 @@ def test_an_edited_method_is_trained_anew_and_stands_in_a_row_of_its_own(tmp_pat
     write_toy(tmp_path)
     folders = []
     for factor, seed in ((1, 0), (5, 0), (5, 1)):
-        (tmp_path / "mine.py").write_text(METHOD.format(imports="", factor=factor))
+        write_method(tmp_path, factor)
         loaded(tmp_path, "mine:Scaled", monkeypatch)
         request = Request("mine:Scaled", "toy", "nonlinear", seed=seed, settings=SETTINGS)
-        planned = plan(request, tmp_path)
+        planned = plan_run(request, tmp_path)
         assert not planned.finished
         result = run(planned, torch.device("cpu"))
         assert result.code == planned.code and len(planned.code) == 64
@@ -173,13 +175,9 @@ def test_an_edited_method_is_trained_anew_and_stands_in_a_row_of_its_own(tmp_pat
 
 def test_again_trains_a_finished_run_once_more(tmp_path):
     write_toy(tmp_path)
-    arguments = ["run", "--method", "plain", "--dataset", "toy", "--aggregator", "nonlinear"]
-    arguments += ["--root", str(tmp_path), "--device", "cpu"]
-    for name, value in SETTINGS.items():
-        arguments += ["--set", f"{name}={value}"]
 
     def call(*more: str) -> str:
-        done = CliRunner().invoke(cli, [*arguments, *more])
+        done = on_toy(tmp_path, ["run", "--method", "plain", *more], SETTINGS)
         assert done.exit_code == 0, done.output
         return done.output
 
@@ -200,9 +198,9 @@ def test_again_keeps_the_old_result_until_there_is_a_new_one(tmp_path):
     write_toy(tmp_path)
     settings = {**SETTINGS, "epochs": "3"}
     request = Request("plain", "toy", "nonlinear", settings=settings)
-    folder = plan(request, tmp_path).folder
-    run(plan(request, tmp_path), torch.device("cpu"))
-    planned = plan(replace(request, again=True), tmp_path)
+    folder = plan_run(request, tmp_path).folder
+    run(plan_run(request, tmp_path), torch.device("cpu"))
+    planned = plan_run(replace(request, again=True), tmp_path)
     old = {path.name: path.read_bytes() for path in folder.iterdir()}
     seen: list[object] = []
 
@@ -216,7 +214,7 @@ def test_again_keeps_the_old_result_until_there_is_a_new_one(tmp_path):
         run(planned, torch.device("cpu"), interrupt, how)
     left = {path.name: path.read_bytes() for path in folder.iterdir()}
     assert old == {name: left[name] for name in old}
-    assert plan(request, tmp_path).finished
+    assert plan_run(request, tmp_path).finished
     run(planned, torch.device("cpu"), seen.append, how)
     assert len(seen) == 2 + 2  # the first epoch was kept
     assert (folder / RECORD).read_bytes() != old[RECORD]
@@ -228,7 +226,7 @@ def test_settings_that_differ_from_the_preset_are_recorded_by_name(tmp_path):
 
     def changed(**settings: str) -> set[str]:
         request = Request("ldam", "toy", "nonlinear", settings=settings, preset="videolt")
-        return set(plan(request, tmp_path).changed)
+        return set(plan_run(request, tmp_path).changed)
 
     assert changed() == set()
     assert changed(**SETTINGS) == {"epochs", "milestones", "batch"}
@@ -237,7 +235,7 @@ def test_settings_that_differ_from_the_preset_are_recorded_by_name(tmp_path):
     assert changed(lr=str(lr)) == set()  # said, and not changed
     assert changed(lr="0.5") == {"lr"}
     equal = Request("plain", "toy", "nonlinear", protocol="equal", settings={"batch": "16"})
-    assert plan(equal, tmp_path).changed == ("batch",)
+    assert plan_run(equal, tmp_path).changed == ("batch",)
 
 
 def git(folder: Path, *arguments: str) -> None:

@@ -17,7 +17,7 @@ from meid_bench.methods.samplers import EpochSampler, batches
 from meid_bench.methods.settings import RunnerConfig
 from meid_bench.methods.trainable import training_mode
 from meid_bench.results.record import CurvePoint
-from meid_bench.training.checkpoint import Checkpoint, Fit
+from meid_bench.training.checkpoint import CHECKPOINT, Checkpoint, Fit
 from meid_bench.training.data import Examples, Streamed
 from meid_bench.training.epoch import Stepper, epoch_batches, seeded
 from meid_bench.training.fit import Training, fit, point_scores
@@ -81,16 +81,17 @@ def test_a_killed_training_ends_with_the_same_bits(
     epochs = len(whole.curve)
     random = np.random.default_rng(len(name))
     first, second = sorted(random.choice(np.arange(1, epochs + 1), 2, replace=False))
-    path = tmp_path / "checkpoint.safetensors"
     for after in (first, second):
         with pytest.raises(KilledError):
-            checkpoint = Checkpoint(path, minutes, "here")
-            done = checkpoint.progress()
+            checkpoint = Checkpoint(tmp_path, minutes, "here")
+            done = checkpoint.load(tensors=False)
             left = after - (len(done.curve) if done else 0)
             fit(training(build(name, aggregator), log=killer(left), checkpoint=checkpoint))
-    resumed = fit(training(build(name, aggregator), checkpoint=Checkpoint(path, minutes, "here")))
+    resumed = fit(
+        training(build(name, aggregator), checkpoint=Checkpoint(tmp_path, minutes, "here"))
+    )
     assert same(whole, resumed)
-    again = fit(training(build(name, aggregator), checkpoint=Checkpoint(path, minutes, "here")))
+    again = fit(training(build(name, aggregator), checkpoint=Checkpoint(tmp_path, minutes, "here")))
     assert same(whole, again)  # killed after training, before the record
 
 
@@ -100,9 +101,9 @@ def test_an_interruption_within_the_write_leaves_the_older_checkpoint(
     import meid_bench.training.checkpoint as module
 
     whole = fit(training(build("plain")))
-    path = tmp_path / "checkpoint.safetensors"
+    path = tmp_path / CHECKPOINT
     with pytest.raises(KilledError):
-        fit(training(build("plain"), log=killer(2), checkpoint=Checkpoint(path, 0, "here")))
+        fit(training(build("plain"), log=killer(2), checkpoint=Checkpoint(tmp_path, 0, "here")))
     before = path.read_bytes()
 
     def half(tensors: dict[str, Tensor], file: Path, metadata: dict[str, str]) -> None:
@@ -111,27 +112,26 @@ def test_an_interruption_within_the_write_leaves_the_older_checkpoint(
 
     with monkeypatch.context() as patch, pytest.raises(KilledError):
         patch.setattr(module, "save_file", half)
-        fit(training(build("plain"), checkpoint=Checkpoint(path, 0, "here")))
+        fit(training(build("plain"), checkpoint=Checkpoint(tmp_path, 0, "here")))
     assert path.read_bytes() == before and [p.name for p in tmp_path.iterdir()] == [path.name]
-    assert same(whole, fit(training(build("plain"), checkpoint=Checkpoint(path, 0, "here"))))
+    assert same(whole, fit(training(build("plain"), checkpoint=Checkpoint(tmp_path, 0, "here"))))
 
 
 def test_a_damaged_or_foreign_checkpoint_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "checkpoint.safetensors"
+    path = tmp_path / CHECKPOINT
     with pytest.raises(KilledError):
-        fit(training(build("plain"), log=killer(2), checkpoint=Checkpoint(path, 0, "here")))
+        fit(training(build("plain"), log=killer(2), checkpoint=Checkpoint(tmp_path, 0, "here")))
     with pytest.raises(DataError, match=r"cannot be continued .* remove it to start"):
-        fit(training(build("plain", "netvlad"), checkpoint=Checkpoint(path, 0, "here")))
+        fit(training(build("plain", "netvlad"), checkpoint=Checkpoint(tmp_path, 0, "here")))
     path.write_bytes(path.read_bytes()[:-10])
     with pytest.raises(DataError, match=r"cannot be continued .* remove it to start"):
-        fit(training(build("plain"), checkpoint=Checkpoint(path, 0, "here")))
+        fit(training(build("plain"), checkpoint=Checkpoint(tmp_path, 0, "here")))
 
 
 def test_a_resume_elsewhere_is_in_the_warnings(tmp_path: Path) -> None:
-    path = tmp_path / "checkpoint.safetensors"
     with pytest.raises(KilledError):
-        fit(training(build("plain"), log=killer(3), checkpoint=Checkpoint(path, 0, "a GPU")))
-    outcome = fit(training(build("plain"), checkpoint=Checkpoint(path, 0, "a CPU")))
+        fit(training(build("plain"), log=killer(3), checkpoint=Checkpoint(tmp_path, 0, "a GPU")))
+    outcome = fit(training(build("plain"), checkpoint=Checkpoint(tmp_path, 0, "a CPU")))
     (warning,) = outcome.warnings
     assert warning.startswith("The first 2 epochs were computed with a GPU, the rest with a CPU")
 

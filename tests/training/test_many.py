@@ -9,20 +9,18 @@ from pathlib import Path
 
 import pytest
 import torch
-from click.testing import CliRunner
 from torch import Tensor
 
-from meid_bench.cli.main import cli
 from meid_bench.cores import cores
 from meid_bench.errors import SettingError
 from meid_bench.methods.method import AggregatorMethod, Batch, Stage
 from meid_bench.methods.registry import registered
 from meid_bench.results.record import Result, load_result
 from meid_bench.training.execution import Execution
-from meid_bench.training.many import expand, failures, part_of, run_many, run_on_each
+from meid_bench.training.many import expand, failed_sentence, part_of, run_many, run_on_each
 from meid_bench.training.request import Plan, Request
 from meid_bench.training.run import run
-from tests.toy import write_toy
+from tests.toy import on_toy, write_toy
 
 SHORT = {"epochs": "2", "milestones": "1", "batch": "16"}
 CPU = torch.device("cpu")
@@ -45,12 +43,8 @@ def on_cpu(planned: Plan) -> Result:
 
 def test_every_method_with_every_seed() -> None:
     requests = expand(BASE, ["ldam", "eql"], [0, 3])
-    assert [(r.method, r.seed) for r in requests] == [
-        ("ldam", 0),
-        ("eql", 0),
-        ("ldam", 3),
-        ("eql", 3),
-    ]
+    pairs = [("ldam", 0), ("eql", 0), ("ldam", 3), ("eql", 3)]
+    assert [(r.method, r.seed) for r in requests] == pairs
     assert all(replace(r, method="", seed=0) == BASE for r in requests)
     assert [r.method for r in expand(BASE, ["all"], [0])] == list(registered())
 
@@ -60,9 +54,9 @@ def test_every_method_with_every_seed() -> None:
     [
         ([], [0], "There is no method to run"),
         (["ldam"], [], "There is no seed to run"),
-        (["ldam", "ldam"], [0], "A method stands twice in ldam, ldam"),
-        (["all", "ldam"], [0], "A method stands twice"),
-        (["ldam"], [1, 1], "A seed stands twice in 1, 1"),
+        (["ldam", "ldam"], [0], "A method is listed twice in ldam, ldam"),
+        (["all", "ldam"], [0], "A method is listed twice"),
+        (["ldam"], [1, 1], "A seed is listed twice in 1, 1"),
     ],
 )
 def test_lists_that_make_no_sense(methods: list[str], seeds: list[int], sentence: str) -> None:
@@ -76,7 +70,10 @@ def test_a_failed_run_is_reported_and_the_others_kept(tmp_path: Path) -> None:
     requests = expand(BASE, ["plain", BREAKS, "plian", "ldam"], [0])
     outcomes = run_many(requests, tmp_path, on_cpu, lines.append)
     assert [outcome.result is not None for outcome in outcomes] == [True, False, False, True]
-    assert [o.request.method for o in failures(outcomes)] == [BREAKS, "plian"]
+    assert failed_sentence(outcomes) == (
+        f"2 of 4 runs failed: {BREAKS} seed 0, plian seed 0; the others are kept"
+    )
+    assert failed_sentence(outcomes[:1]) is None
     assert lines[0].startswith("[1/4] plain seed 0: test mAP 0.")
     assert lines[1] == f"[2/4] {BREAKS} seed 0 FAILED: RuntimeError: a mistake in the loss"
     assert "did you mean 'plain'?" in lines[2]
@@ -101,26 +98,21 @@ def test_finished_runs_are_skipped_on_a_second_call(tmp_path: Path) -> None:
 
 def test_the_command_runs_all_methods_and_ends_with_what_failed(tmp_path: Path) -> None:
     write_toy(tmp_path)
-    common = ["run", "--dataset", "toy", "--aggregator", "nonlinear", "--root", str(tmp_path)]
-    common += ["--device", "cpu"]
-    for key, value in SHORT.items():
-        common += ["--set", f"{key}={value}"]
-    done = CliRunner().invoke(cli, [*common, "--method", "cbs,srs", "--seeds", "0,1"])
+    done = on_toy(tmp_path, ["run", "--method", "cbs,srs", "--seeds", "0,1"], SHORT)
     assert done.exit_code == 0, done.output
     assert "[4/4] srs seed 1: test mAP 0." in done.output
-    failed = CliRunner().invoke(cli, [*common, "--method", f"cbs,{BREAKS}"])
+    failed = on_toy(tmp_path, ["run", "--method", f"cbs,{BREAKS}"], SHORT)
     assert failed.exit_code == 1
     assert "[1/2] cbs seed 0: test mAP" in failed.output and "was there already" in failed.output
     assert f"Error: 1 of 2 runs failed: {BREAKS} seed 0; the others are kept" in failed.output
-    usage = CliRunner().invoke(cli, [*common, "--method", "cbs", "--seeds", "one"])
+    usage = on_toy(tmp_path, ["run", "--method", "cbs", "--seeds", "one"])
     assert usage.exit_code == 2 and "'one' is no list of whole numbers" in usage.output
 
 
 def test_quick_and_equal_from_the_command_line(tmp_path: Path) -> None:
     write_toy(tmp_path)
-    arguments = ["run", "--dataset", "toy", "--aggregator", "nonlinear", "--root", str(tmp_path)]
-    arguments += ["--device", "cpu", "--method", "plain", "--set", "batch=16"]
-    done = CliRunner().invoke(cli, [*arguments, "--quick", "--protocol", "equal"])
+    line = ["run", "--method", "plain", "--quick", "--protocol", "equal"]
+    done = on_toy(tmp_path, line, {"batch": "16"})
     assert done.exit_code == 0, done.output
     assert "Learning rates tried, val mAP: 0.0001: 0." in done.output
     assert "never enters the board" in done.output
@@ -199,20 +191,17 @@ def test_ranks_share_a_list_of_several_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_toy(tmp_path)
-    arguments = ["run", "--method", "plain,mixup,eql", "--dataset", "toy", "--device", "cpu"]
-    arguments += ["--aggregator", "nonlinear", "--root", str(tmp_path)]
-    for name, value in BASE.settings.items():
-        arguments += ["--set", f"{name}={value}"]
+    line = ["run", "--method", "plain,mixup,eql"]
     monkeypatch.setenv("WORLD_SIZE", "2")
     done = []
     for rank in ("0", "1"):
         monkeypatch.setenv("RANK", rank)
-        ended = CliRunner().invoke(cli, arguments)
+        ended = on_toy(tmp_path, line, SHORT)
         assert ended.exit_code == 0, ended.output
         runs = {path.name.split("-")[0] for path in (tmp_path / "runs" / "toy").iterdir()}
         done.append(runs)
     assert done == [{"plain", "eql"}, {"plain", "eql", "mixup"}]
-    refused = CliRunner().invoke(cli, [*arguments, "--part", "3/2"])
+    refused = on_toy(tmp_path, [*line, "--part", "3/2"])
     assert refused.exit_code == 1 and "is no part" in refused.output
 
 

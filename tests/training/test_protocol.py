@@ -18,7 +18,7 @@ from meid_bench.results.board import load_board
 from meid_bench.results.record import RECORD, load_result, load_scores, read_curve
 from meid_bench.training.model import load_model
 from meid_bench.training.protocol import EQUAL_EPOCHS, GRID, equalised, resolve, scaled
-from meid_bench.training.request import Request, plan
+from meid_bench.training.request import Request, plan_run
 from meid_bench.training.run import run
 from tests.methods.test_contract import METHODS
 from tests.toy import write_toy
@@ -27,21 +27,11 @@ CPU = torch.device("cpu")
 REQUEST = Request("meid", dataset="toy", aggregator="nonlinear", settings={"batch": "16"})
 
 
-@pytest.fixture(scope="module")
-def toy_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("protocol")
-    write_toy(root)
-    return root
-
-
 def test_milestones_and_ldams_epoch_scale_along() -> None:
     tenth = scaled(LDAMConfig(), 0.1)
     assert (tenth.epochs, tenth.milestones, tenth.reweight_epoch) == (10, (3, 6), 5)
     assert tenth.lr == LDAMConfig().lr
     assert scaled(FrameStackConfig(), 0.1).warm_epoch == 0  # 0 is no length
-
-
-def test_a_very_short_schedule_stays_one() -> None:
     shortest = scaled(LDAMConfig(), 0.001)
     assert (shortest.epochs, shortest.milestones, shortest.reweight_epoch) == (1, (1,), 1)
 
@@ -105,14 +95,14 @@ def test_equal_refuses_what_it_chooses(name: str) -> None:
 
 def test_an_unknown_protocol_is_refused(toy_root: Path) -> None:
     with pytest.raises(SettingError, match="There is no protocol 'equel'; did you mean 'equal'"):
-        plan(replace(REQUEST, protocol="equel"), toy_root)  # type: ignore[arg-type]
+        plan_run(replace(REQUEST, protocol="equel"), toy_root)  # type: ignore[arg-type]
 
 
 def test_a_quick_run_says_so_and_stays_off_the_board(toy_root: Path) -> None:
-    planned = plan(replace(REQUEST, method="ldam", quick=True), toy_root)
+    planned = plan_run(replace(REQUEST, method="ldam", quick=True), toy_root)
     result = run(planned, CPU)
     assert result.quick and result.epochs == 10
-    assert planned.folder != plan(replace(REQUEST, method="ldam"), toy_root).folder
+    assert planned.folder != plan_run(replace(REQUEST, method="ldam"), toy_root).folder
     board = load_board("toy", toy_root)
     assert all(not record.quick for row in board.rows for record in row.runs.values())
     assert any("quick" in sentence for sentence in board.left_out)
@@ -120,7 +110,7 @@ def test_a_quick_run_says_so_and_stays_off_the_board(toy_root: Path) -> None:
 
 @pytest.fixture(scope="module")
 def equal(toy_root: Path) -> tuple[Any, Any]:
-    planned = plan(replace(REQUEST, protocol="equal", quick=True), toy_root)
+    planned = plan_run(replace(REQUEST, protocol="equal", quick=True), toy_root)
     return planned, run(planned, CPU)
 
 
@@ -144,12 +134,12 @@ def test_equal_leaves_one_whole_run(equal: tuple[Any, Any], toy_root: Path) -> N
     with torch.no_grad():
         scores = method(features).sigmoid()
     torch.testing.assert_close(scores, torch.from_numpy(load_scores(planned.folder)[1]))
-    again = plan(planned.request, toy_root)
+    again = plan_run(planned.request, toy_root)
     assert again.finished and run(again, CPU) == result
 
 
 def test_finished_trials_are_not_run_again(toy_root: Path) -> None:
-    planned = plan(replace(REQUEST, method="plain", protocol="equal", quick=True), toy_root)
+    planned = plan_run(replace(REQUEST, method="plain", protocol="equal", quick=True), toy_root)
     first = planned.trial(GRID[0])
     run(first, CPU)
     before = (first.folder / RECORD).stat().st_mtime_ns
@@ -168,8 +158,8 @@ def test_finished_trials_are_not_run_again(toy_root: Path) -> None:
 def test_the_board_keeps_the_protocols_apart(tmp_path: Path) -> None:
     write_toy(tmp_path)
     short = {"epochs": "2", "milestones": "1", "batch": "16"}
-    run(plan(replace(REQUEST, method="plain", settings=short), tmp_path), CPU)
-    planned = plan(replace(REQUEST, method="plain", protocol="equal", quick=True), tmp_path)
+    run(plan_run(replace(REQUEST, method="plain", settings=short), tmp_path), CPU)
+    planned = plan_run(replace(REQUEST, method="plain", protocol="equal", quick=True), tmp_path)
     result = run(planned, CPU)
     (planned.folder / RECORD).write_text(
         (planned.folder / RECORD).read_text().replace('"quick": true', '"quick": false')
@@ -185,7 +175,7 @@ def test_seeds_of_protocol_equal_are_one_row_whatever_rate_each_chose(tmp_path: 
     records = []
     for seed in (0, 1):
         request = replace(REQUEST, method="plain", protocol="equal", quick=True, seed=seed)
-        planned = plan(request, tmp_path)
+        planned = plan_run(request, tmp_path)
         records.append(run(planned, CPU))
         path = planned.folder / RECORD
         path.write_text(path.read_text().replace('"quick": true', '"quick": false'))

@@ -4,17 +4,15 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner
 from filelock import FileLock
 
-from meid_bench.cli.main import cli
 from meid_bench.errors import DataError, SettingError
 from meid_bench.results.record import (
     CURVE,
@@ -27,12 +25,12 @@ from meid_bench.results.record import (
     read_curve,
 )
 from meid_bench.training import fit as train
-from meid_bench.training.checkpoint import CHECKPOINT, checkpoint_of
+from meid_bench.training.checkpoint import CHECKPOINT, Checkpoint
 from meid_bench.training.execution import Execution
 from meid_bench.training.model import MODEL, WEIGHTS
-from meid_bench.training.request import Plan, Request, plan
-from meid_bench.training.run import LOCK, run
-from tests.toy import write_toy
+from meid_bench.training.request import Plan, Request, plan_run
+from meid_bench.training.run import RUN_LOCK, run
+from tests.toy import numbers, on_toy, write_toy
 
 CPU = torch.device("cpu")
 EVERY_EPOCH = Execution(checkpoint_minutes=0)
@@ -64,7 +62,7 @@ def killing(after: int) -> Callable[[CurvePoint], None]:
 
 def run_and_die(root: str, after: int) -> None:
     torch.set_num_threads(1)
-    run(plan(REQUEST, Path(root)), CPU, killing(after), EVERY_EPOCH)
+    run(plan_run(REQUEST, Path(root)), CPU, killing(after), EVERY_EPOCH)
 
 
 def die(root: Path, after: int) -> None:
@@ -78,12 +76,8 @@ def die(root: Path, after: int) -> None:
 
 def undisturbed(root: Path) -> tuple[Plan, Result]:
     write_toy(root)
-    planned = plan(REQUEST, root)
+    planned = plan_run(REQUEST, root)
     return planned, run(planned, CPU, execution=EVERY_EPOCH)
-
-
-def numbers(result: Result) -> dict[str, object]:
-    return {k: v for k, v in asdict(result).items() if k not in ("seconds", "date", "commit")}
 
 
 @pytest.fixture(autouse=True)
@@ -100,12 +94,12 @@ def test_a_run_killed_in_both_stages_ends_as_one_undisturbed(tmp_path: Path) -> 
     root = tmp_path / "killed"
     write_toy(root)
     first, second = np.random.default_rng(0).integers(1, 5, 2)
-    planned = plan(REQUEST, root)
+    planned = plan_run(REQUEST, root)
     die(root, int(first))
     assert not planned.finished
     assert len(read_curve(planned.folder)) == first
     die(root, int(4 - (first - 1) + second))  # within the second stage
-    progress = checkpoint_of(planned.folder).progress()
+    progress = Checkpoint(planned.folder).load(tensors=False)
     assert progress is not None and (progress.stage, progress.epoch) == (1, second - 1)
     points: list[CurvePoint] = []
     found = run(planned, CPU, points.append, EVERY_EPOCH)
@@ -141,15 +135,14 @@ def test_ctrl_c_says_what_is_kept(
         evaluate(*arguments)
 
     monkeypatch.setattr(train, "score_epoch", press)
-    line = ["run", "--method", "plain", "--dataset", "toy", "--aggregator", "nonlinear"]
-    line += ["--set", "epochs=5", "--set", "milestones=2", "--set", "batch=16"]
-    line += ["--checkpoint-minutes", minutes, "--root", str(tmp_path), "--device", "cpu"]
-    stopped = CliRunner().invoke(cli, line)
+    line = ["run", "--method", "plain", "--checkpoint-minutes", minutes]
+    settings = {"epochs": "5", "milestones": "2", "batch": "16"}
+    stopped = on_toy(tmp_path, line, settings)
     assert stopped.exit_code == 1
     assert "Aborted" not in stopped.output
     assert f"Error: Stopped; {kept} of 5 epochs are kept in {tmp_path}" in stopped.output
     assert "the same command goes on from there" in stopped.output
-    again = CliRunner().invoke(cli, line)
+    again = on_toy(tmp_path, line, settings)
     assert again.exit_code == 0 and "Test mAP" in again.output
     assert len(seen) == 4 + 5 - kept
 
@@ -157,9 +150,9 @@ def test_ctrl_c_says_what_is_kept(
 @pytest.mark.parametrize(
     ("command", "kept"),
     [
-        ("run --method plain --dataset toy --protocol equal", "finished learning rates are kept"),
-        ("run --method plain,ldam --dataset toy", "finished runs are kept"),
-        ("reproduce table3 --dataset toy --seeds 0", "finished runs are kept"),
+        ("run --method plain --protocol equal", "finished learning rates are kept"),
+        ("run --method plain,ldam", "finished runs are kept"),
+        ("reproduce table3 --seeds 0", "finished runs are kept"),
     ],
 )
 def test_ctrl_c_in_several_runs_says_what_is_kept(
@@ -167,8 +160,7 @@ def test_ctrl_c_in_several_runs_says_what_is_kept(
 ) -> None:
     write_toy(tmp_path)
     monkeypatch.setattr(train, "score_epoch", raise_keyboard_interrupt)
-    line = [*command.split(), "--aggregator", "nonlinear", "--set", "batch=16"]
-    stopped = CliRunner().invoke(cli, [*line, "--root", str(tmp_path), "--device", "cpu"])
+    stopped = on_toy(tmp_path, command.split(), {"batch": "16"})
     assert stopped.exit_code == 1
     expected = f"Stopped; {kept}, and the one in progress to its last checkpoint; the same command"
     assert expected in stopped.output and "Aborted" not in stopped.output
@@ -180,10 +172,10 @@ def raise_keyboard_interrupt(*arguments: Any) -> None:
 
 def test_a_second_process_at_the_same_run_is_refused(tmp_path: Path) -> None:
     write_toy(tmp_path)
-    planned = plan(REQUEST, tmp_path)
+    planned = plan_run(REQUEST, tmp_path)
     planned.folder.mkdir(parents=True)
     refused = pytest.raises(DataError, match="Another run of the same settings is at work")
-    with FileLock(planned.folder / LOCK), refused:
+    with FileLock(planned.folder / RUN_LOCK), refused:
         run(planned, CPU)
     run(planned, CPU)
     assert planned.finished
@@ -204,14 +196,14 @@ def test_where_memory_runs_out_the_run_says_which_batch_fits(
 
     monkeypatch.setattr(MEID, "loss", hungry)
     with pytest.raises(SettingError, match=r"no room for a step with batch 16; .* --set batch=8"):
-        run(plan(REQUEST, tmp_path), CPU)
+        run(plan_run(REQUEST, tmp_path), CPU)
 
 
 def test_every_cache_mode_gives_the_same_record(tmp_path: Path) -> None:
     records = {}
     for cache in ("auto", "host", "stream"):
         write_toy(tmp_path / cache)
-        planned = plan(REQUEST, tmp_path / cache)
+        planned = plan_run(REQUEST, tmp_path / cache)
         lines: list[str] = []
         found = run(planned, CPU, execution=Execution(cache=cache), say=lines.append)  # type: ignore[arg-type]
         mode = "host" if cache == "auto" else cache
@@ -225,7 +217,7 @@ def test_every_cache_mode_gives_the_same_record(tmp_path: Path) -> None:
 
 def test_a_shard_that_goes_away_while_streaming_is_named(tmp_path: Path) -> None:
     write_toy(tmp_path)
-    planned = plan(REQUEST, tmp_path)
+    planned = plan_run(REQUEST, tmp_path)
     gone = sorted(planned.store.folder.glob("part-*.h5"))[0]
     gone.rename(gone.with_suffix(".away"))
     with pytest.raises(DataError, match=f"{gone.name} is no readable shard"):
@@ -233,12 +225,12 @@ def test_a_shard_that_goes_away_while_streaming_is_named(tmp_path: Path) -> None
     gone.with_suffix(".away").write_bytes(b"foreign")
     gone.with_suffix(".away").rename(gone)
     with pytest.raises(DataError, match=f"{gone.name} is no readable shard"):
-        plan(REQUEST, tmp_path)
+        plan_run(REQUEST, tmp_path)
 
 
 def test_precision_and_determinism_are_in_the_record(tmp_path: Path) -> None:
     write_toy(tmp_path)
-    planned = plan(REQUEST, tmp_path)
+    planned = plan_run(REQUEST, tmp_path)
     how = Execution(precision="float32", deterministic=True)
     found = run(planned, CPU, execution=how).environment
     assert found["precision"] == "float32" and found["deterministic"] is True

@@ -2,18 +2,16 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner
 
 from baselines.plain import Plain, PlainConfig
 from meid_bench.benchmark.benchmark import load_benchmark, save_benchmark
-from meid_bench.cli.main import cli
 from meid_bench.errors import DataError, MeidBenchError, MethodError, SettingError
 from meid_bench.files import benchmark_dir
 from meid_bench.methods.contract import check_method
@@ -30,19 +28,12 @@ from meid_bench.results.record import (
     read_curve,
 )
 from meid_bench.training.model import load_model
-from meid_bench.training.request import Plan, Request, plan
+from meid_bench.training.request import Plan, Request, plan_run
 from meid_bench.training.run import run
-from tests.toy import CLASSES, write_toy
+from tests.toy import CLASSES, numbers, on_toy, write_toy
 
 CPU = torch.device("cpu")
 SHORT = {"epochs": "3", "milestones": "2", "batch": "16"}
-
-
-@pytest.fixture(scope="module")
-def toy_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("toy")
-    write_toy(root)
-    return root
 
 
 def request(method: str = "plain", **changes: object) -> Request:
@@ -51,13 +42,8 @@ def request(method: str = "plain", **changes: object) -> Request:
 
 
 def run_once(root: Path, **changes: object) -> tuple[Plan, Result]:
-    planned = plan(request(**changes), root)  # type: ignore[arg-type]
+    planned = plan_run(request(**changes), root)  # type: ignore[arg-type]
     return planned, run(planned, CPU)
-
-
-def numbers(result: Result) -> dict[str, object]:
-    """What must not depend on when and where a run was made."""
-    return {k: v for k, v in asdict(result).items() if k not in ("seconds", "date", "commit")}
 
 
 @pytest.mark.parametrize("method", ["plain", "meid"])
@@ -118,7 +104,7 @@ def test_the_saved_model_gives_the_recorded_scores(toy_root: Path) -> None:
 def test_a_finished_run_is_not_run_again(toy_root: Path) -> None:
     planned, result = run_once(toy_root, seed=5)
     before = (planned.folder / RECORD).stat().st_mtime_ns
-    again = plan(request(seed=5), toy_root)
+    again = plan_run(request(seed=5), toy_root)
     assert again.finished
     assert run(again, CPU) == result
     assert (planned.folder / RECORD).stat().st_mtime_ns == before
@@ -137,7 +123,7 @@ def test_every_file_of_a_run_has_the_mode_that_the_umask_gives(tmp_path: Path) -
 
 
 def test_an_interrupted_run_leaves_no_record_and_a_second_try_succeeds(toy_root: Path) -> None:
-    planned = plan(request(seed=6), toy_root)
+    planned = plan_run(request(seed=6), toy_root)
     epochs = iter([None])
 
     def interrupt(point: object) -> None:
@@ -155,7 +141,7 @@ def test_an_interrupted_run_leaves_no_record_and_a_second_try_succeeds(toy_root:
 def test_missing_features_are_refused_or_scored_zero(tmp_path: Path) -> None:
     benchmark = write_toy(tmp_path, without=("test003", "train001", "train002"))
     with pytest.raises(DataError, match=r"3 listed videos .* --allow-missing 3"):
-        plan(request(), tmp_path)
+        plan_run(request(), tmp_path)
     planned, result = run_once(tmp_path, allow_missing=3)
     assert result.missing == {"train": ("train001", "train002"), "test": ("test003",)}
     ids, scores = load_scores(planned.folder)
@@ -186,7 +172,7 @@ def test_what_cannot_run_is_refused_in_a_sentence(
     toy_root: Path, change: dict[str, object], message: str
 ) -> None:
     with pytest.raises(MeidBenchError, match=message):
-        plan(request(**change), toy_root)  # type: ignore[arg-type]
+        plan_run(request(**change), toy_root)  # type: ignore[arg-type]
 
 
 def test_a_batch_larger_than_the_data_is_refused(toy_root: Path) -> None:
@@ -200,7 +186,7 @@ def test_features_of_another_version_of_the_benchmark_are_refused(tmp_path: Path
     moved["val"], moved["test"] = moved["test"], moved["val"]
     save_benchmark(replace(benchmark, splits=moved), benchmark_dir(tmp_path, "toy"))
     with pytest.raises(DataError, match="of another version of toy"):
-        plan(request(), tmp_path)
+        plan_run(request(), tmp_path)
 
 
 class Broken(Method):
@@ -236,21 +222,18 @@ def test_a_method_that_breaks_its_contract_is_named(
     toy_root: Path, fault: str, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Broken, "fault", fault)
-    planned = plan(request(method="tests.training.test_run:Broken"), toy_root)
+    planned = plan_run(request(method="tests.training.test_run:Broken"), toy_root)
     with pytest.raises(MethodError, match=message):
         run(planned, CPU)
     assert not planned.finished
 
 
 def test_the_command_prints_the_numbers_and_where_they_are(toy_root: Path) -> None:
-    arguments = ["run", "--method", "plain", "--dataset", "toy", "--aggregator", "nonlinear"]
-    arguments += ["--root", str(toy_root), "--device", "cpu", "--seed", "9"]
-    for setting, value in SHORT.items():
-        arguments += ["--set", f"{setting}={value}"]
-    done = CliRunner().invoke(cli, arguments)
+    line = ["run", "--method", "plain", "--seed", "9"]
+    done = on_toy(toy_root, line, SHORT)
     assert done.exit_code == 0, done.output
     assert "Test mAP 0." in done.output and "chosen on val" in done.output
-    refused = CliRunner().invoke(cli, [*arguments, "--set", "nothing"])
+    refused = on_toy(toy_root, [*line, "--set", "nothing"])
     assert refused.exit_code == 1
     assert "Error: --set 'nothing' is not of the form key=value" in refused.output
 

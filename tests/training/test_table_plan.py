@@ -6,10 +6,8 @@ from typing import Any
 
 import pytest
 import torch
-from click.testing import CliRunner
 
 from baselines.ldam import LDAM
-from meid_bench.cli.main import cli
 from meid_bench.errors import SettingError
 from meid_bench.features.checksum import MEMORY
 from meid_bench.files import benchmark_dir, write_text
@@ -18,9 +16,9 @@ from meid_bench.training import pace
 from meid_bench.training.execution import Execution
 from meid_bench.training.paper_table import EXPERTS, Variant
 from meid_bench.training.reproduce import TableRequest
-from meid_bench.training.request import Plan, Request, plan
-from meid_bench.training.table_plan import PlannedPart, plan_table
-from tests.toy import write_toy
+from meid_bench.training.request import Plan, Request, plan_run
+from meid_bench.training.table_plan import PlannedBlock, plan_table
+from tests.toy import on_toy, write_toy
 from tests.training.test_reproduce import ONE, reproduce, write
 
 SHORT = {"epochs": "1", "milestones": "", "batch": "16"}
@@ -38,7 +36,7 @@ def once(work: Callable[[], object]) -> float:
     return 1.0
 
 
-def planned(root: Path, asked: TableRequest) -> list[PlannedPart]:
+def planned(root: Path, asked: TableRequest) -> list[PlannedBlock]:
     def seconds_of(label: str, planned: Plan) -> float:
         return 10.0 * planned.epochs
 
@@ -47,7 +45,7 @@ def planned(root: Path, asked: TableRequest) -> list[PlannedPart]:
 
 def run_of(root: Path, variant: Variant, seed: int = 0) -> Plan:
     settings = {**SHORT, **variant.settings}
-    return plan(Request("meid", "charadeslt", "nonlinear", seed=seed, settings=settings), root)
+    return plan_run(Request("meid", "charadeslt", "nonlinear", seed=seed, settings=settings), root)
 
 
 def test_a_plan_says_what_is_finished_and_writes_nothing(tmp_path: Path, monkeypatch: Any) -> None:
@@ -86,7 +84,7 @@ def test_every_setting_is_printed_once(tmp_path: Path, monkeypatch: Any) -> None
 def test_what_is_missing_is_in_the_plan_with_its_settings(tmp_path: Path) -> None:
     write(tmp_path, "charadeslt", "CharadesLT", "resnet101")
     here, there = planned(tmp_path, TableRequest("3", settings={"batch": "16"}))
-    assert here.missing is None and there.part is None
+    assert here.missing is None and there.features is None
     assert "run `meid-bench build charadesegolt`" in (there.missing or "")
     assert [row.label for row in there.rows] == [row.label for row in here.rows]
     assert all(row.settings["batch"] == 16 and row.seconds is None for row in there.rows)
@@ -105,7 +103,7 @@ def test_a_row_that_cannot_be_run_says_why(tmp_path: Path) -> None:
     notes = {row.label: row.note for row in part.rows}
     assert notes["CFS+ME+CBS"] == ""
     assert "Setting beta=0.4 would change nothing" in notes["E1 (no second expert)"]
-    too_many = plan(Request("plain", "charadeslt", "nonlinear"), tmp_path)
+    too_many = plan_run(Request("plain", "charadeslt", "nonlinear"), tmp_path)
     with pytest.raises(SettingError, match="batch is 128, more than the 48 training videos"):
         pace.run_seconds(too_many, torch.device("cpu"), Execution())
 
@@ -116,7 +114,7 @@ def test_rows_that_a_preset_does_not_concern_say_so(tmp_path: Path, monkeypatch:
     for part in planned(tmp_path, TableRequest("3", preset="small", settings={"clip": "5"})):
         rows = {row.label: row for row in part.rows}
         assert (rows["LDAM"].preset, rows["LDAM"].settings["batch"]) == ("small", 12)
-        assert part.part is not None or rows["EQL"].note == "has no preset small"
+        assert part.missing or rows["EQL"].note == "has no preset small"
 
 
 def test_a_begun_run_counts_as_a_whole(tmp_path: Path) -> None:
@@ -124,11 +122,8 @@ def test_a_begun_run_counts_as_a_whole(tmp_path: Path) -> None:
     asked = TableRequest("6", (0, 1), ("charadeslt",), ("nonlinear",), settings=SHORT)
     run_of(tmp_path, EXPERTS[2], seed=1).folder.mkdir(parents=True)
     (part,) = planned(tmp_path, asked)
-    assert [(row.begun, row.ahead) for row in part.rows] == [
-        ((), (0, 1)),
-        ((), (0, 1)),
-        ((1,), (0,)),
-    ]
+    begun = [(row.seeds["begun"], row.seeds["ahead"]) for row in part.rows]
+    assert begun == [([], [0, 1]), ([], [0, 1]), ([1], [0])]
     assert part.rows[2].seconds_left == 40.0
 
 
@@ -140,7 +135,7 @@ def test_the_time_is_made_of_steps_checks_and_scoring(tmp_path: Path, monkeypatc
 
     def seconds(method: str, **changes: Any) -> float:
         request = Request(method, "toy", "nonlinear", settings=settings, **changes)
-        return pace.run_seconds(plan(request, tmp_path), torch.device("cpu"), Execution())
+        return pace.run_seconds(plan_run(request, tmp_path), torch.device("cpu"), Execution())
 
     epoch, ends = 3 + 1 + 24 / 16, 2 * 48 / 16
     assert seconds("plain") == pytest.approx(4 * epoch + ends)
@@ -153,15 +148,11 @@ def test_the_time_is_near_the_time_that_a_run_takes(tmp_path: Path) -> None:
     request = Request(
         "framestack", "toy", "nonlinear", settings={"batch": 16, "epochs": 10, "milestones": ()}
     )
-    run = plan(request, tmp_path)
+    run = plan_run(request, tmp_path)
     expected = pace.run_seconds(run, torch.device("cpu"), Execution())
     assert not run.folder.exists()
-    arguments = ["--dataset", "toy", "--aggregator", "nonlinear", "--root", str(tmp_path)]
-    done = CliRunner().invoke(
-        cli,
-        ["run", "--method", "framestack", *arguments, "--device", "cpu", "--set", "batch=16",
-         "--set", "epochs=10", "--set", "milestones="],
-    )  # fmt: skip
+    settings = {"batch": "16", "epochs": "10", "milestones": ""}
+    done = on_toy(tmp_path, ["run", "--method", "framestack"], settings)
     assert done.exit_code == 0, done.output
     seconds = load_result(run.folder).seconds
     assert seconds is not None and 0.1 < seconds / expected < 10
