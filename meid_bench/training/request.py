@@ -187,6 +187,7 @@ def _task(benchmark: Benchmark, store: FeatureStore) -> Task:
         counts=tuple(int(n) for n in benchmark.counts),
         groups={name: tuple(map(int, index)) for name, index in benchmark.groups.items()},
         frames=store.frames,
+        videos=len(benchmark.splits["train"]),
     )
 
 
