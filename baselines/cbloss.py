@@ -9,7 +9,15 @@ from torch import Tensor
 from baselines.presets import AUTHORS
 from meid_bench.methods.layers import MakeAggregator
 from meid_bench.methods.losses import effective_number_weights
-from meid_bench.methods.method import AggregatorMethod, Batch, MethodConfig, Stage, Task, require
+from meid_bench.methods.method import (
+    AggregatorMethod,
+    Batch,
+    Family,
+    MethodConfig,
+    Stage,
+    Task,
+    require,
+)
 
 
 @dataclass(frozen=True)
@@ -47,6 +55,8 @@ class CBLoss(AggregatorMethod):
         "videolt": {"lr": 1e-4},
         "authors": AUTHORS,
     }
+    family: ClassVar[Family] = "loss"
+    venue: ClassVar[str] = "CVPR 2019"
     config: CBLossConfig
 
     def __init__(self, task: Task, config: Any, make_aggregator: MakeAggregator) -> None:

@@ -8,7 +8,7 @@ from torch import Tensor
 from baselines.presets import AUTHORS
 from meid_bench.methods.batch_part import whole_batch
 from meid_bench.methods.losses import focal_loss, picked_mask, reduced, unmasked_classes
-from meid_bench.methods.method import AggregatorMethod, Batch, MethodConfig, Sampler, Stage
+from meid_bench.methods.method import AggregatorMethod, Batch, Family, MethodConfig, Sampler, Stage
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,8 @@ class CBS(AggregatorMethod):
         "authors": {**AUTHORS, "reduction": "unmasked"},
     }
     sampler: ClassVar[Sampler] = "class_balanced"
+    family: ClassVar[Family] = "sampler"
+    venue: ClassVar[str] = "ICLR 2020"
     config: CBSConfig
 
     def loss(self, batch: Batch, stage: Stage, epoch: int) -> Tensor:

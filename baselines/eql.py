@@ -9,7 +9,15 @@ from torch import Tensor
 
 from baselines.presets import AUTHORS
 from meid_bench.methods.layers import MakeAggregator
-from meid_bench.methods.method import AggregatorMethod, Batch, MethodConfig, Stage, Task, require
+from meid_bench.methods.method import (
+    AggregatorMethod,
+    Batch,
+    Family,
+    MethodConfig,
+    Stage,
+    Task,
+    require,
+)
 
 
 @dataclass(frozen=True)
@@ -53,6 +61,8 @@ class EQL(AggregatorMethod):
         "videolt": {"gamma": 1.76e-3, "lr": 1e-4},
         "authors": {**AUTHORS, "gamma": 1.76e-3, "tail_max": 100},
     }
+    family: ClassVar[Family] = "loss"
+    venue: ClassVar[str] = "CVPR 2020"
     config: EQLConfig
 
     def __init__(self, task: Task, config: Any, make_aggregator: MakeAggregator) -> None:

@@ -13,6 +13,7 @@ from meid_bench.methods.losses import focal_loss
 from meid_bench.methods.method import (
     AggregatorMethod,
     Batch,
+    Family,
     MethodConfig,
     Stage,
     Task,
@@ -65,6 +66,8 @@ class FrameStack(AggregatorMethod):
         "videolt": {"mean_over": "classes", "lr": 1e-4},
         "authors": {**AUTHORS, "mean_over": "classes"},
     }
+    family: ClassVar[Family] = "augmentation"
+    venue: ClassVar[str] = "ICCV 2021"
     config: FrameStackConfig
 
     def __init__(self, task: Task, config: Any, make_aggregator: MakeAggregator) -> None:

@@ -14,6 +14,7 @@ from meid_bench.methods.losses import effective_number_weights
 from meid_bench.methods.method import (
     AggregatorMethod,
     Batch,
+    Family,
     MethodConfig,
     Stage,
     Task,
@@ -73,6 +74,8 @@ class LDAM(AggregatorMethod):
         "videolt": {"margin": "summed", "lr": 1e-4},
         "authors": {**AUTHORS, "margin": "summed"},
     }
+    family: ClassVar[Family] = "loss"
+    venue: ClassVar[str] = "NeurIPS 2019"
     config: LDAMConfig
 
     def __init__(self, task: Task, config: Any, make_aggregator: MakeAggregator) -> None:

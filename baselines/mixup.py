@@ -1,11 +1,13 @@
 """Mixup: train on weighted sums of two videos' frames and labels."""
 
+from typing import ClassVar
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from baselines.presets import AUTHORS
-from meid_bench.methods.method import AggregatorMethod, Batch, Stage
+from meid_bench.methods.method import AggregatorMethod, Batch, Family, Stage
 
 
 class Mixup(AggregatorMethod):
@@ -20,6 +22,8 @@ class Mixup(AggregatorMethod):
         "videolt": {"lr": 1e-4},
         "authors": AUTHORS,
     }
+    family: ClassVar[Family] = "augmentation"
+    venue: ClassVar[str] = "ICLR 2018"
 
     def loss(self, batch: Batch, stage: Stage, epoch: int) -> Tensor:
         """Binary cross-entropy of the mixed videos against the mixed labels."""

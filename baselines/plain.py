@@ -7,7 +7,7 @@ from torch import Tensor
 
 from baselines.presets import AUTHORS
 from meid_bench.methods.losses import focal_loss
-from meid_bench.methods.method import AggregatorMethod, Batch, MethodConfig, Stage, require
+from meid_bench.methods.method import AggregatorMethod, Batch, Family, MethodConfig, Stage, require
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,8 @@ class Plain(AggregatorMethod):
         "videolt": {"lr": 1e-4},
         "authors": AUTHORS,
     }
+    family: ClassVar[Family] = "loss"
+    venue: ClassVar[str] = "ICCV 2021"
     config: PlainConfig
 
     def loss(self, batch: Batch, stage: Stage, epoch: int) -> Tensor:

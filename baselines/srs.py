@@ -17,3 +17,4 @@ class SRS(CBS):
     """
 
     sampler: ClassVar[Sampler] = "square_root"
+    venue: ClassVar[str] = "ICLR 2020"

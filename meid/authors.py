@@ -113,6 +113,7 @@ class MEIDAuthors(TwoExperts):
         "videolt": {"batch": 1024, "lr": 1e-3, "lr2": 1e-3, **_AGGREGATOR},
     }
     all_frames: ClassVar[bool] = True
+    venue: ClassVar[str] = "AAAI 2023"
     config: MEIDAuthorsConfig
 
     def __init__(

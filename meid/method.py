@@ -105,6 +105,7 @@ class MEID(TwoExperts):
         "videolt": {"mask_other_positives": True},
         "authors": {"method": "meid-authors"},
     }
+    venue: ClassVar[str] = "AAAI 2023"
     config: MEIDConfig
 
     def __init__(self, task: Task, config: MEIDConfig, make_aggregator: MakeAggregator) -> None:

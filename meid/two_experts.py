@@ -13,6 +13,7 @@ from meid_bench.methods.layers import MakeAggregator
 from meid_bench.methods.method import (
     Alarm,
     Batch,
+    Family,
     Method,
     MethodConfig,
     Sampler,
@@ -62,6 +63,7 @@ class TwoExperts(Method):
         "distillation_share": Alarm("the distillation swamps the gradient", high=0.5),
         "second_expert_share": Alarm("the second expert adds almost nothing", low=0.01),
     }
+    family: ClassVar[Family] = "network"
     config: TwoExpertsConfig
     first: nn.Module
     first_necks: nn.Module

@@ -180,7 +180,7 @@ def subject(
     classes = np.argsort(counts)[::-1]
     thirds = dict(zip(("head", "medium", "tail"), np.array_split(classes, 3), strict=True))
     groups = {group: tuple(map(int, index)) for group, index in thirds.items()}
-    task = Task(size.width, counts, groups, size.frames)
+    task = Task(size.width, counts, groups, size.frames, size.videos)
     kind = find_method(name)
     config = changed(kind.Config(), BARE.get(name, {}) if bare else {})
     method = kind(task, config, maker(size, kind, field_net))

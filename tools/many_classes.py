@@ -74,6 +74,7 @@ def train(
         tuple(map(int, counts)),
         {name: tuple(map(int, index)) for name, index in groups.items()},
         world.frames,
+        sizes[0],
     )
     torch.manual_seed(world.seed)
     make = aggregator_maker("nonlinear", NonlinearConfig(), world.frames)

@@ -10,10 +10,20 @@ if TYPE_CHECKING:
     from meid_bench.methods.card import MethodCard
 
 
+HEADINGS = {
+    "loss": "Losses",
+    "sampler": "Samplers",
+    "augmentation": "Augmentation",
+    "two-stage": "Two stages",
+    "network": "Networks",
+    "other": "Other",
+}
+
+
 @click.command()
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 def methods(names: tuple[str, ...]) -> None:
-    """List methods with their settings and sources; all registered ones, or those named.
+    """List methods with their settings and sources; all registered ones by family, or those named.
 
     \b
     meid-bench methods
@@ -21,19 +31,15 @@ def methods(names: tuple[str, ...]) -> None:
     """
     from dataclasses import asdict
 
-    from meid_bench.errors import MeidBenchError
     from meid_bench.methods.card import method_card
     from meid_bench.methods.method import MethodConfig
-    from meid_bench.methods.registry import registered
 
-    for name in names or registered():
-        try:
-            _print_card(method_card(name), full=bool(names))
-        except MeidBenchError as error:
-            if names:
-                raise
-            click.echo(f"{name}\n  cannot be used: {error}")  # one broken package hides no other
-        click.echo()
+    if names:
+        for name in names:
+            _print_card(method_card(name), full=True)
+            click.echo()
+    else:
+        _print_all()
     click.echo(f"Every method has: {_shown(asdict(MethodConfig()))}")
     click.echo("Change one with `meid-bench run --method NAME --set KEY=VALUE`.")
 
@@ -65,8 +71,30 @@ def check(name: str, aggregator: str | None) -> None:
     click.echo(f"Next: meid-bench run --method {name}")
 
 
+def _print_all() -> None:
+    from meid_bench.errors import MeidBenchError
+    from meid_bench.methods.card import method_card
+    from meid_bench.methods.registry import registered
+
+    cards, broken = [], []
+    for name in registered():
+        try:
+            cards.append(method_card(name))
+        except MeidBenchError as error:
+            broken.append(f"{name}\n  cannot be used: {error}\n")  # hides no other
+    for family, heading in HEADINGS.items():
+        members = [card for card in cards if card.family == family]
+        if members:
+            click.echo(f"{heading}\n{'=' * len(heading)}\n")
+        for card in members:
+            _print_card(card, full=False)
+            click.echo()
+    for line in broken:
+        click.echo(line)
+
+
 def _print_card(card: "MethodCard", full: bool) -> None:
-    click.echo(card.name)
+    click.echo(f"{card.name} ({card.venue})" if card.venue else card.name)
     lines = [card.summary or "(no docstring)"]
     lines += [f"settings: {_shown(card.settings)}"] if card.settings else []
     lines += [f"preset {name}: {_shown(values)}" for name, values in card.presets.items()]

@@ -4,10 +4,10 @@ import inspect
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, get_args
 
 from meid_bench.errors import MethodError
-from meid_bench.methods.method import MethodConfig
+from meid_bench.methods.method import Family, MethodConfig
 from meid_bench.methods.registry import find_method
 
 
@@ -17,6 +17,8 @@ class MethodCard:
 
     Attributes:
         name: Registered name, or module:Class.
+        family: What it changes; "other" where it says nothing that is known.
+        venue: Where it was published, with the year; empty where it does not say.
         summary: First line of its docstring.
         reference: Where it is from; empty where its docstring does not say.
         differs: What is deliberately different there; empty where nothing is said.
@@ -26,6 +28,8 @@ class MethodCard:
     """
 
     name: str
+    family: Family
+    venue: str
     summary: str
     reference: str
     differs: str
@@ -55,6 +59,8 @@ def method_card(name: str) -> MethodCard:
     text = inspect.cleandoc(kind.__doc__ or "")  # not inherited: that describes another method
     return MethodCard(
         name=name,
+        family=kind.family if kind.family in get_args(Family) else "other",
+        venue=vars(kind).get("venue", ""),  # what is inherited is of another method
         summary=text.partition("\n")[0],
         reference=_section(text, "Reference"),
         differs=_section(text, "Differs"),

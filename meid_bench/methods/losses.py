@@ -45,6 +45,19 @@ def effective_number_weights(counts: Sequence[int], beta: float) -> Tensor:
     return (weights * (len(counts) / weights.sum())).float()
 
 
+def log_odds(counts: Sequence[int], videos: int) -> Tensor:
+    """Log-odds of each class among the training videos, log(n_c / (N - n_c)), (C,).
+
+    Args:
+        counts: n_c, training videos per class; a class without any counts as having one, and one
+            that every video has as missing in one.
+        videos: N, training videos.
+    """
+    total = max(videos, 2)
+    n = torch.tensor(counts, dtype=torch.float64).clamp(1, total - 1)
+    return (n / (total - n)).log().float()
+
+
 def reduced(values: Tensor, reduction: str) -> Tensor:
     """One number from losses per video and class, (B, C).
 

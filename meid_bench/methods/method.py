@@ -6,16 +6,19 @@ model selection), so that two rows of the board differ only by the method.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from meid_bench.codec import check_recordable
-from meid_bench.errors import SettingError
+from meid_bench.errors import MethodError, SettingError
 from meid_bench.methods.layers import MakeAggregator
 
 Sampler = Literal["uniform", "class_balanced", "square_root"]
+Family = Literal["loss", "sampler", "augmentation", "two-stage", "network", "other"]
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -27,12 +30,14 @@ class Task:
         counts: Training videos per class, C of them.
         groups: "head", "medium" and "tail" to class indices.
         frames: T, frames of a video.
+        videos: N, training videos; the counts do not tell, since a video may have many labels.
     """
 
     width: int
     counts: tuple[int, ...]
     groups: Mapping[str, tuple[int, ...]]
     frames: int
+    videos: int
 
     @property
     def classes(self) -> int:
@@ -108,7 +113,8 @@ def random_order(videos: int, count: int | None, generator: torch.Generator) -> 
     return order
 
 
-IN_EPOCHS, LEARNING_RATE = "in_epochs", "learning_rate"  # keys of a setting's metadata
+# Keys of a setting's metadata.
+IN_EPOCHS, LEARNING_RATE, SEARCHED = "in_epochs", "learning_rate", "searched"
 
 
 def in_epochs(default: Any) -> Any:
@@ -121,12 +127,31 @@ def learning_rate(default: float) -> Any:
     return field(default=default, metadata={LEARNING_RATE: True})
 
 
+def searched(default: T, grid: tuple[T, T]) -> Any:
+    """Declare one more setting that protocol "equal" searches, beside the learning rates.
+
+    Args:
+        default: Its value elsewhere.
+        grid: The two values that are tried, the default and another.
+
+    Raises:
+        MethodError: It is another grid: every method gets the same number of trials.
+    """
+    if len(grid) != 2 or default not in grid or grid[0] == grid[1]:
+        raise MethodError(
+            f"A searched setting has the grid {grid}; it must be two values, one of them the "
+            f"default {default}"
+        )
+    return field(default=default, metadata={SEARCHED: grid})
+
+
 @dataclass(frozen=True)
 class MethodConfig:
     """Settings that every method has; a method's own Config extends it.
 
     Settings that are learning rates or counted in epochs are declared with `learning_rate` and
-    `in_epochs`, so that `--protocol equal` and `--quick` find them.
+    `in_epochs`, so that `--protocol equal` and `--quick` find them; one more that the protocol
+    may try is declared with `searched`.
 
     Attributes:
         epochs: Passes over the training videos in a stage.
@@ -196,6 +221,8 @@ class Method(nn.Module):
             Config. {"method": NAME} leads to another method.
         alarms: Diagnostic name -> when to warn.
         all_frames: Whether the network needs all T frames in training too.
+        family: What the method changes, by which `meid-bench methods` groups.
+        venue: Where it was published, with the year ("ICCV 2021"); a subclass states its own.
     """
 
     Config: ClassVar[type[MethodConfig]] = MethodConfig
@@ -203,6 +230,8 @@ class Method(nn.Module):
     alarms: ClassVar[Mapping[str, Alarm]] = {}
     sampler: ClassVar[Sampler] = "uniform"
     all_frames: ClassVar[bool] = False
+    family: ClassVar[Family] = "other"
+    venue: ClassVar[str] = ""
 
     def __init__(self, task: Task, config: Any, make_aggregator: MakeAggregator) -> None:
         super().__init__()

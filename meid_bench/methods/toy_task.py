@@ -11,6 +11,7 @@ TASK = Task(
     counts=(40, 30, 18, 12, 6, 4),
     groups={"head": (0, 1), "medium": (2, 3), "tail": (4, 5)},
     frames=FRAMES,
+    videos=48,
 )
 
 

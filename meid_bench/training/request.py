@@ -142,6 +142,7 @@ def plan_run(request: Request, root: Path) -> Plan:
         counts=tuple(int(n) for n in benchmark.counts),
         groups={name: tuple(map(int, index)) for name, index in benchmark.groups.items()},
         frames=store.frames,
+        videos=len(benchmark.splits["train"]),
     )
     settings, changed = _settings(request, kind, preset, benchmark, task)
     model = Model(

@@ -1,12 +1,17 @@
 """`meid-bench methods` and `meid-bench check`: what they say of good and of broken methods."""
 
+import re
+from itertools import pairwise
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from click.testing import CliRunner
 
 from meid_bench.cli.main import cli
+from meid_bench.cli.methods import HEADINGS
 from meid_bench.methods.card import method_card
+from meid_bench.methods.method import Family
 from meid_bench.methods.registry import registered
 
 GOOD = '''
@@ -51,9 +56,48 @@ def test_methods_lists_settings_with_defaults_and_sources() -> None:
     done = CliRunner().invoke(cli, ["methods"])
     assert done.exit_code == 0, done.output
     for name in registered():
-        assert f"\n{name}\n" in f"\n{done.output}"
+        assert f"\n{name} (" in f"\n{done.output}"
     assert "reweight_epoch=50" in done.output
     assert "epochs=100, lr=0.001, milestones=30,60" in done.output
+
+
+def test_methods_are_grouped_by_what_they_change_and_show_where_they_are_from(
+    modules: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from importlib.metadata import EntryPoint
+
+    from meid_bench.methods import registry as plugins
+
+    entries = dict(registered())
+    entries["mine"] = EntryPoint("mine", "card_example:Mine", plugins.GROUP)
+    monkeypatch.setattr(plugins, "registered", lambda: entries)
+    done = CliRunner().invoke(cli, ["methods"])
+    assert done.exit_code == 0, done.output
+    lines = done.output.splitlines()
+    headings = [above for above, below in pairwise(lines) if above and set(below) == {"="}]
+    assert headings[:3] == ["Losses", "Samplers", "Augmentation"] and headings[-1] == "Other"
+    place = {heading: lines.index(heading) for heading in headings}
+    assert place["Losses"] < lines.index("asl (ICCV 2021)") < place["Samplers"]
+    assert place["Samplers"] < lines.index("srs (ICLR 2020)") < place["Augmentation"]
+    assert place["Networks"] < lines.index("meid (AAAI 2023)") < place["Other"]
+    assert lines.index("mine") > place["Other"]
+
+
+def test_every_family_has_a_heading_and_every_project_method_a_family_and_a_venue() -> None:
+    assert list(HEADINGS) == list(get_args(Family))
+    for name in registered():
+        card = method_card(name)
+        assert card.family != "other" and re.fullmatch(r"[A-Za-z]+ 20\d\d", card.venue), name
+
+
+def test_a_subclass_has_its_parents_family_but_not_its_venue(modules: Path) -> None:
+    (modules / "card_child.py").write_text(
+        "from baselines.plain import Plain\n\nclass Child(Plain):\n    family = 'mine'\n\n"
+        "class Sibling(Plain):\n    pass\n"
+    )
+    assert method_card("card_child:Sibling").family == "loss"
+    assert method_card("card_child:Sibling").venue == ""
+    assert method_card("card_child:Child").family == "other"
 
 
 def test_a_named_method_of_a_third_party_shows_its_card(modules: Path) -> None:

@@ -11,8 +11,8 @@ from meid_bench.methods.contract import CLAUSES, check_method
 from meid_bench.methods.method import AggregatorMethod, Batch, Method, MethodConfig, Stage
 from meid_bench.methods.registry import find_method, registered
 
-METHODS = ["cbloss", "cbs", "eql", "framestack", "ldam", "meid", "meid-authors"]
-METHODS += ["mixup", "plain", "srs"]
+METHODS = ["apl", "asl", "cbloss", "cbs", "dbloss", "eql", "eqlv2", "framestack", "ldam"]
+METHODS += ["logitadjust", "meid", "meid-authors", "mixup", "plain", "ral", "srs", "twoway"]
 
 
 def test_every_method_of_the_project_is_registered() -> None:

@@ -64,7 +64,7 @@ def inputs(frames: int) -> Batch:
 
 
 def golden_method(frames: int, aggregator: str, **settings: Any) -> MEIDAuthors:
-    task = Task(WIDTH, (1,) * LABELS, {"head": (0,), "medium": (), "tail": (1,)}, frames)
+    task = Task(WIDTH, (1,) * LABELS, {"head": (0,), "medium": (), "tail": (1,)}, frames, 2)
     config: AggregatorConfig = NonlinearConfig(hidden_layer=False)
     if aggregator == "nextvlad":
         config = NeXtVLADConfig(form="meid", input_norm=False, clusters=4, hidden=16)
@@ -295,7 +295,7 @@ def test_necks_give_embeddings_of_length_1_of_their_own_groups_alone() -> None:
 
 @pytest.mark.parametrize("frames", [1, 2])
 def test_too_few_frames_are_refused_with_what_to_do(frames: int) -> None:
-    task = Task(WIDTH, (1,) * LABELS, {"head": (0,), "medium": (), "tail": (1,)}, frames)
+    task = Task(WIDTH, (1,) * LABELS, {"head": (0,), "medium": (), "tail": (1,)}, frames, 2)
     make = aggregator_maker("nonlinear", NonlinearConfig(), frames)
     with pytest.raises(SettingError, match=f"at least 3 frames, and these videos have {frames}"):
         MEIDAuthors(task, MEIDAuthorsConfig(), make)
