@@ -193,8 +193,10 @@ def _print_result(planned: "Plan", result: "Result") -> None:
         click.echo(f"Warning: {warning}", err=True)
     click.echo(f"Test mAP {metrics_line(result.test)}, epoch {result.epoch} chosen on val")
     if result.trials:
-        tried = ", ".join(f"{trial.lr:g}: {trial.val_map:.3f}" for trial in result.trials)
-        click.echo(f"Learning rates tried, val mAP: {tried}")
+        click.echo("Tried, with val mAP:")
+        for trial in result.trials:
+            settings = " ".join(f"{name}={value:g}" for name, value in trial.settings.items())
+            click.echo(f"  {trial.val_map:.3f}  {settings}")
     if result.quick:
         click.echo("A tenth of the schedule: this record never enters the board.")
     if result.features is not None and result.features.untrained:

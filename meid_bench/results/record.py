@@ -60,9 +60,9 @@ class StageResult:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One learning rate that protocol "equal" tried, and the val mAP it reached."""
+    """Settings that protocol "equal" tried, by name, and the val mAP that they reached."""
 
-    lr: float
+    settings: Mapping[str, Any]
     val_map: float
 
 
@@ -122,7 +122,7 @@ class Result(Record):
         parameters: Number of parameters of the model.
         missing: Split to the listed ids that had no features.
         quick: The schedule was shortened; such a record never enters the board.
-        trials: The learning rates of protocol "equal"; empty otherwise.
+        trials: What protocol "equal" tried; empty otherwise.
         diagnostics: Last values of what the method measures of itself; None for not finite.
         environment: Versions, device, precision, threads.
         seconds: Wall time of the run.

@@ -235,8 +235,8 @@ def failed_sentence(outcomes: Sequence[Outcome]) -> str | None:
 
 def kept_sentence(planned: Plan) -> str:
     """What is kept of a run that was stopped."""
-    if planned.grid:
-        return "finished learning rates are kept, and the one in progress to its last checkpoint"
+    if planned.trials:
+        return "finished trials are kept, and the one in progress to its last checkpoint"
     progress = Checkpoint(planned.folder).load(tensors=False)
     done = 0 if progress is None else len(progress.curve)
     return f"{done} of {planned.epochs} epochs are kept in {planned.folder}"

@@ -62,7 +62,7 @@ def _measured(plan: Plan, device: torch.device, execution: Execution) -> float:
             score = _seconds(partial(predict_scores, method, train, config.batch)) / len(train)
             total += stage.epochs * (steps * step + check + videos["val"] * score)
     total += 2 * (videos["val"] + videos["test"]) * score  # the best epoch, and the last
-    return total * max(1, len(plan.grid))
+    return total * len(plan.runs)
 
 
 def _seconds(work: Callable[[], object]) -> float:

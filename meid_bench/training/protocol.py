@@ -4,9 +4,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any, Literal, TypeVar
 
-from meid_bench.errors import SettingError
+from meid_bench.errors import MethodError, SettingError
 from meid_bench.methods.aggregators import NonlinearConfig, aggregator_maker
-from meid_bench.methods.method import IN_EPOCHS, LEARNING_RATE, Method, MethodConfig, Stage
+from meid_bench.methods.method import (
+    IN_EPOCHS,
+    LEARNING_RATE,
+    SEARCHED,
+    Method,
+    MethodConfig,
+    Stage,
+)
 from meid_bench.methods.presets import preset_settings
 from meid_bench.methods.settings import Settings
 from meid_bench.methods.toy_task import TASK
@@ -14,12 +21,14 @@ from meid_bench.training.model import stages_of
 
 Protocol = Literal["paper", "equal"]
 PROTOCOLS: tuple[Protocol, ...] = ("paper", "equal")
-GRID = (1e-4, 3e-4, 1e-3)  # learning rates that protocol "equal" tries
+# Learning rates that protocol "equal" tries with both values of a method's searched setting; and
+# where a method has none, so that every method has the same number of trials.
+RATES = (1e-4, 3e-4, 1e-3)
+FINE_RATES = (1e-4, 2e-4, 3e-4, 5e-4, 1e-3, 2e-3)
 EQUAL_EPOCHS = 100  # of all stages together under protocol "equal"
 QUICK = 0.1  # what `--quick` leaves of a schedule
 
 Config = TypeVar("Config", bound=MethodConfig)
-T = TypeVar("T")
 
 
 def resolve(
@@ -33,14 +42,14 @@ def resolve(
     """The settings of a run: defaults, then the preset's, then the values of `--set`.
 
     `quick` shortens what is not among the values. Under protocol "equal" the learning rates are
-    the first of the grid.
+    the first of `RATES`.
 
     Raises:
         SettingError: A name is unknown (the nearest is offered), a value is out of range or fits
             into no record, or the protocol chooses it.
     """
     if protocol == "equal":
-        for mark in (LEARNING_RATE, IN_EPOCHS):
+        for mark in (LEARNING_RATE, IN_EPOCHS, SEARCHED):
             for name in settings_marked(kind.Config, mark):
                 if name in values:
                     raise SettingError(
@@ -59,13 +68,34 @@ def resolve(
 
 
 def settings_marked(config: MethodConfig | type[MethodConfig], mark: str) -> tuple[str, ...]:
-    """Names of the settings declared with `learning_rate` or `in_epochs`."""
+    """Names of the settings declared with `learning_rate`, `in_epochs` or `searched`."""
     return tuple(field.name for field in fields(config) if field.metadata.get(mark))
 
 
-def rates_of(kind: type[Method], value: T) -> dict[str, T]:
-    """The same value for every learning rate of a method, by name."""
-    return dict.fromkeys(settings_marked(kind.Config, LEARNING_RATE), value)
+def trials_of(kind: type[Method]) -> tuple[dict[str, Any], ...]:
+    """What protocol "equal" tries: the settings of each trial, six trials for every method.
+
+    All learning rates of a method are the same in a trial.
+
+    Raises:
+        MethodError: More than one setting is declared with `searched`.
+    """
+    several = [field for field in fields(kind.Config) if SEARCHED in field.metadata]
+    if len(several) > 1:
+        raise MethodError(
+            f"{kind.__name__}.Config declares {len(several)} settings with searched(), "
+            f"{' and '.join(field.name for field in several)}; protocol equal takes one"
+        )
+    if not several:
+        return tuple(_rates(kind, rate) for rate in FINE_RATES)
+    (setting,) = several
+    values = setting.metadata[SEARCHED]
+    return tuple(_rates(kind, rate) | {setting.name: value} for value in values for rate in RATES)
+
+
+def _rates(kind: type[Method], rate: float) -> dict[str, Any]:
+    """The same rate for every learning rate of a method, by name."""
+    return dict.fromkeys(settings_marked(kind.Config, LEARNING_RATE), rate)
 
 
 def scaled(config: Config, factor: float) -> Config:
@@ -93,8 +123,7 @@ def equalised(kind: type[Method], config: Config, epochs: int) -> Config:
     """
     own = sum(stage.epochs for stage in _stages(kind, config))
     found = scaled(config, epochs / own)
-    rates: dict[str, Any] = rates_of(kind, GRID[0])
-    found = replace(found, **rates)
+    found = replace(found, **_rates(kind, RATES[0]))
     stages = _stages(kind, found)
     # Rounding may cost each stage a half.
     if abs(sum(stage.epochs for stage in stages) - epochs) > len(stages) / 2:
@@ -103,9 +132,9 @@ def equalised(kind: type[Method], config: Config, epochs: int) -> Config:
             f"{[stage.epochs for stage in stages]}; declare settings counted in epochs with "
             "in_epochs(), and take the stages' from them"
         )
-    if any(stage.lr != GRID[0] for stage in stages):
+    if any(stage.lr != RATES[0] for stage in stages):
         raise SettingError(
-            f"Protocol equal trains every stage at {GRID[0]:g}, and the stages of "
+            f"Protocol equal trains every stage at {RATES[0]:g}, and the stages of "
             f"{kind.__name__} have {[stage.lr for stage in stages]}; declare learning rates with "
             "learning_rate(), and take the stages' from them"
         )

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from meid_bench.methods.settings import RunnerConfig, Settings
 from meid_bench.results.record import RECORD
 from meid_bench.training.data import missing_ids
 from meid_bench.training.model import Model, build_method, stages_of
-from meid_bench.training.protocol import GRID, PROTOCOLS, Protocol, rates_of, resolve
+from meid_bench.training.protocol import PROTOCOLS, Protocol, resolve, trials_of
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class Plan:
         folder: Where the run's record goes.
         changed: Names of settings that are not what the preset, or the defaults, have.
         code: SHA-256 of the method's source.
-        grid: Learning rates to try, of which val chooses one; empty where the settings name it.
+        trials: Settings of each trial of protocol "equal", of which val chooses one; else empty.
     """
 
     request: Request
@@ -92,7 +92,7 @@ class Plan:
     folder: Path
     changed: tuple[str, ...]
     code: str
-    grid: tuple[float, ...] = ()
+    trials: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def runner(self) -> RunnerConfig:
@@ -101,21 +101,27 @@ class Plan:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The settings as the record has them, by name; a rate that is tried is the grid."""
+        """The settings as the record has them, by name; of what is tried all values in turn."""
         settings = self.model.settings.recorded(self.model.task)
-        rates = rates_of(find_method(self.model.method), list(self.grid)) if self.grid else {}
-        return settings | rates
+        for name in self.trials[0] if self.trials else ():
+            settings[name] = list(dict.fromkeys(trial[name] for trial in self.trials))
+        return settings
 
-    def trial(self, rate: float) -> "Plan":
-        """The run of one learning rate, in a folder of its own within this one's."""
-        settings = self.model.settings.changed(rates_of(find_method(self.model.method), rate))
+    def trial(self, number: int) -> "Plan":
+        """The run of one trial, in a folder of its own within this one's."""
+        settings = self.model.settings.changed(self.trials[number])
         return replace(
             self,
             request=replace(self.request, again=False),
             model=replace(self.model, settings=settings),
-            grid=(),
-            folder=self.folder / f"lr-{rate:g}",
+            trials=(),
+            folder=self.folder / f"trial-{number + 1}",
         )
+
+    @property
+    def runs(self) -> "tuple[Plan, ...]":
+        """What is trained: every trial, or this run itself where nothing is tried."""
+        return tuple(map(self.trial, range(len(self.trials)))) or (self,)
 
     @property
     def finished(self) -> bool:
@@ -156,7 +162,10 @@ def plan_run(request: Request, root: Path) -> Plan:
     )
     network = () if request.network == "own" else (find_network(request.network),)
     code = code_of(kind, *network)
-    name = _run_name(request, preset, model, code, benchmark.fingerprint, store.manifest.conditions)
+    trials = trials_of(kind) if request.protocol == "equal" else ()
+    name = _run_name(
+        request, preset, model, trials, code, benchmark.fingerprint, store.manifest.conditions
+    )
     return Plan(
         request=request,
         benchmark=benchmark,
@@ -169,7 +178,7 @@ def plan_run(request: Request, root: Path) -> Plan:
         folder=runs_dir(root, benchmark.name) / name,
         changed=changed,
         code=code,
-        grid=GRID if request.protocol == "equal" else (),
+        trials=trials,
     )
 
 
@@ -218,6 +227,7 @@ def _run_name(
     request: Request,
     preset: str | None,
     model: Model,
+    trials: Sequence[Mapping[str, Any]],
     code: str,
     benchmark: str,
     conditions: Mapping[str, Any],
@@ -228,6 +238,7 @@ def _run_name(
         "code": code,
         "benchmark": benchmark,
         "protocol": request.protocol,
+        "trials": trials,
         "quick": request.quick,
         "conditions of the features": conditions,
     }

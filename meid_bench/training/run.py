@@ -65,7 +65,7 @@ def run(
     if distributed.from_first(plan.finished):
         Checkpoint(plan.folder).remove()
         return distributed.from_first(load_result(plan.folder))
-    if plan.grid:
+    if plan.trials:
         return _best_trial(plan, lambda trial: run(trial, device, log, execution, say))
     make_current(device)
     execution = execution.on(device)
@@ -84,17 +84,17 @@ def run(
 
 
 def _best_trial(plan: Plan, run_trial: Callable[[Plan], Result]) -> Result:
-    """Run every learning rate of the plan's grid; returns the record of the best on val.
+    """Run every trial of the plan; returns the record of the best on val, the first of equals.
 
-    Each trial has a folder of its own within the run's, from which a second call resumes; they are
-    removed once the record is written.
+    Each trial has a folder of its own within the run's, so that a second call goes on where an
+    earlier one ended; they are removed once the record is there.
     """
-    results = {rate: run_trial(plan.trial(rate)) for rate in plan.grid}
+    results = [run_trial(trial) for trial in plan.runs]
     if distributed.rank() > 0:
         given: Result = distributed.from_first(None)
         return given
-    trials = tuple(Trial(rate, result.val.overall) for rate, result in results.items())
-    chosen = max(trials, key=lambda trial: trial.val_map).lr  # the smallest of equals
+    reached = [result.val.overall for result in results]
+    chosen = reached.index(max(reached))
     (plan.folder / RECORD).unlink(missing_ok=True)  # --again: it is not of the new files
     for name in (WEIGHTS, MODEL, MANIFEST, SCORES, VAL_SCORES, CURVE):
         with atomic(plan.folder / name) as temporary:
@@ -102,12 +102,12 @@ def _best_trial(plan: Plan, run_trial: Callable[[Plan], Result]) -> Result:
     result = replace(
         results[chosen],
         settings=plan.settings,
-        trials=trials,
-        seconds=sum(result.seconds for result in results.values()),
+        trials=tuple(map(Trial, plan.trials, reached)),
+        seconds=sum(result.seconds for result in results),
     )
     save_record(result, plan.folder)
-    for rate in plan.grid:
-        shutil.rmtree(plan.trial(rate).folder)
+    for trial in plan.runs:
+        shutil.rmtree(trial.folder)
     return distributed.from_first(result)
 
 

@@ -62,7 +62,7 @@ def curve_log(
         return
     with ExitStack() as stack:
         writer = stack.enter_context(_writer(plan)) if tensorboard else None
-        epochs, done = plan.epochs * max(len(plan.grid), 1), _epochs_done(plan)
+        epochs, done = plan.epochs * len(plan.runs), _epochs_done(plan)
         bar = Progress(epochs, plan.request.shown, "epochs", done=done) if shown else None
         if bar is not None:
             stack.enter_context(bar)
@@ -80,10 +80,9 @@ def curve_log(
 
 def _epochs_done(plan: Plan) -> int:
     """Epochs that an interrupted run need not train again."""
-    trials = [plan.trial(rate) for rate in plan.grid] or [plan]
-    found = (Checkpoint(trial.folder).load(tensors=False) for trial in trials)
+    found = (Checkpoint(run.folder).load(tensors=False) for run in plan.runs)
     unfinished = sum(len(progress.curve) for progress in found if progress)
-    return unfinished + sum(trial.epochs for trial in trials if trial.finished)
+    return unfinished + sum(run.epochs for run in plan.runs if run.finished)
 
 
 def _writer(plan: Plan) -> Any:

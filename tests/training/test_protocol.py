@@ -9,15 +9,31 @@ import torch
 
 from baselines.framestack import FrameStackConfig
 from baselines.ldam import LDAM, LDAMConfig
+from baselines.plain import Plain
 from meid.method import MEID
-from meid_bench.errors import SettingError
+from meid_bench.errors import MethodError, SettingError
 from meid_bench.methods.contract import Subject
-from meid_bench.methods.method import AggregatorMethod, Batch, MethodConfig, Stage, in_epochs
-from meid_bench.methods.registry import find_method
+from meid_bench.methods.method import (
+    AggregatorMethod,
+    Batch,
+    MethodConfig,
+    Stage,
+    in_epochs,
+    searched,
+)
+from meid_bench.methods.registry import find_method, registered
 from meid_bench.results.board import load_board
 from meid_bench.results.record import RECORD, load_result, load_scores, read_curve
 from meid_bench.training.model import load_model
-from meid_bench.training.protocol import EQUAL_EPOCHS, GRID, equalised, resolve, scaled
+from meid_bench.training.protocol import (
+    EQUAL_EPOCHS,
+    FINE_RATES,
+    RATES,
+    equalised,
+    resolve,
+    scaled,
+    trials_of,
+)
 from meid_bench.training.request import Request, plan_run
 from meid_bench.training.run import run
 from tests.methods.test_contract import METHODS
@@ -43,7 +59,7 @@ def test_every_method_gets_the_same_epochs_and_the_same_rates(name: str, epochs:
     config = equalised(kind, kind.Config(), epochs)
     stages = Subject(kind, "nonlinear").build(config).stages()
     assert sum(stage.epochs for stage in stages) == epochs
-    assert {stage.lr for stage in stages} == {GRID[0]}
+    assert {stage.lr for stage in stages} == {RATES[0]}
     assert {stage.milestones for stage in stages} == {
         tuple(round(share * epochs / len(stages)) for share in (0.3, 0.6))
     }
@@ -116,13 +132,39 @@ def equal(toy_root: Path) -> tuple[Any, Any]:
 
 def test_equal_records_every_trial_and_reports_the_best_on_val(equal: tuple[Any, Any]) -> None:
     planned, result = equal
-    assert tuple(trial.lr for trial in result.trials) == GRID
+    assert tuple(trial.settings["lr"] for trial in result.trials) == FINE_RATES
     best = max(result.trials, key=lambda trial: trial.val_map)
     assert result.val.overall == best.val_map
     assert len({trial.val_map for trial in result.trials}) > 1
     assert result.protocol == "equal"
-    assert result.settings["lr"] == result.settings["lr2"] == list(GRID)
-    assert read_curve(planned.folder)[0].lr == best.lr
+    assert result.settings["lr"] == result.settings["lr2"] == list(FINE_RATES)
+    assert read_curve(planned.folder)[0].lr == best.settings["lr"]
+
+
+def test_every_method_has_the_same_number_of_trials() -> None:
+    assert {len(trials_of(find_method(name))) for name in registered()} == {6}
+    tried = trials_of(find_method("asl"))
+    assert {trial["lr"] for trial in tried} == set(RATES)
+    assert {trial["gamma_neg"] for trial in tried} == {2.0, 4.0}
+
+
+def test_a_setting_that_equal_searches_cannot_be_set(toy_root: Path) -> None:
+    request = replace(REQUEST, method="asl", protocol="equal", settings={"gamma_neg": "2"})
+    with pytest.raises(SettingError, match="gamma_neg is chosen by protocol equal"):
+        plan_run(request, toy_root)
+
+
+def test_only_one_setting_may_be_searched() -> None:
+    @dataclass(frozen=True)
+    class Two(MethodConfig):
+        one: float = searched(1.0, (1.0, 2.0))
+        other: float = searched(1.0, (1.0, 2.0))
+
+    class Searching(Plain):
+        Config = Two
+
+    with pytest.raises(MethodError, match="one and other; protocol equal takes one"):
+        trials_of(Searching)
 
 
 def test_equal_leaves_one_whole_run(equal: tuple[Any, Any], toy_root: Path) -> None:
@@ -140,7 +182,7 @@ def test_equal_leaves_one_whole_run(equal: tuple[Any, Any], toy_root: Path) -> N
 
 def test_finished_trials_are_not_run_again(toy_root: Path) -> None:
     planned = plan_run(replace(REQUEST, method="plain", protocol="equal", quick=True), toy_root)
-    first = planned.trial(GRID[0])
+    first = planned.trial(0)
     run(first, CPU)
     before = (first.folder / RECORD).stat().st_mtime_ns
     seen = []
@@ -151,8 +193,8 @@ def test_finished_trials_are_not_run_again(toy_root: Path) -> None:
             assert (first.folder / RECORD).stat().st_mtime_ns == before
 
     result = run(planned, CPU, log)
-    assert seen[0] == GRID[1]  # the first rate was there
-    assert len(result.trials) == 3
+    assert seen[0] == FINE_RATES[1]  # the first rate was there
+    assert len(result.trials) == 6
 
 
 def test_the_board_keeps_the_protocols_apart(tmp_path: Path) -> None:
