@@ -159,7 +159,7 @@ def _bins(text: str) -> "Bins":
 def _print(result: "BuildResult", root: Path) -> None:
     from meid_bench.cli.stats import print_table1
     from meid_bench.features.npy_store import register_all
-    from meid_bench.files import readable
+    from meid_bench.number_text import size_text
 
     benchmark, videos = result.benchmark, result.manifest.videos
     click.echo(f"{benchmark.title}: {result.folder}\n")
@@ -179,8 +179,8 @@ def _print(result: "BuildResult", root: Path) -> None:
     if result.transfer is not None:
         fetched, size = result.transfer.fetched, result.transfer.size
         click.echo(
-            f"fetched {readable(fetched)} in {result.transfer.requests} requests, "
-            f"{readable(max(size - fetched, 0))} less than the whole archive"
+            f"fetched {size_text(fetched)} in {result.transfer.requests} requests, "
+            f"{size_text(max(size - fetched, 0))} less than the whole archive"
         )
     stores = register_all(benchmark, result.features, root) if result.features else []
     for features in stores:

@@ -118,8 +118,10 @@ def _text(rows: list[dict[str, str | float]], style: str) -> str:
     import pandas as pd
     from tabulate import tabulate
 
+    from meid_bench.number_text import score_text
+
     columns = ["video", "class", "score"]
     if style == "csv":
         return pd.DataFrame(rows, columns=columns).to_csv(index=False).rstrip("\n")
-    cells = [[row["video"], row["class"], f"{row['score']:.3f}"] for row in rows]
+    cells = [[row["video"], row["class"], score_text(row["score"])] for row in rows]
     return tabulate(cells, columns, disable_numparse=True)

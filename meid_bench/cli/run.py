@@ -188,13 +188,14 @@ def _run_several(
 
 
 def _print_result(planned: "Plan", result: "Result") -> None:
+    from meid_bench.number_text import score_text
     from meid_bench.results.board_text import metrics_line
 
     for warning in result.warnings:
         click.echo(f"Warning: {warning}", err=True)
     click.echo(f"Test mAP {metrics_line(result.test)}, epoch {result.epoch} chosen on val")
     if result.trials:
-        tried = ", ".join(f"{trial.lr:g}: {trial.val_map:.3f}" for trial in result.trials)
+        tried = ", ".join(f"{trial.lr:g}: {score_text(trial.val_map)}" for trial in result.trials)
         click.echo(f"Learning rates tried, val mAP: {tried}")
     if result.quick:
         click.echo("A tenth of the schedule: this record never enters the board.")

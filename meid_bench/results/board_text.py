@@ -10,6 +10,7 @@ import pandas as pd
 from tabulate import tabulate
 
 from meid_bench.benchmark.longtail import GROUPS
+from meid_bench.number_text import difference_text, interval_text, score_text
 from meid_bench.results.board import Board, Section, load_board
 from meid_bench.results.comparison import Comparison, mark_ties
 from meid_bench.results.counterpart import counterpart
@@ -82,8 +83,8 @@ def format_comparison(comparison: Comparison) -> str:
         lines = [
             [
                 measure,
-                f"{i.difference:+.4f}",
-                f"[{i.low:+.4f}, {i.high:+.4f}]",
+                difference_text(i.difference, 4),
+                interval_text(i.low, i.high, 4),
                 "differs" if i.differs else "",
             ]
             for measure, i in measures.items()
@@ -104,10 +105,12 @@ def format_comparison(comparison: Comparison) -> str:
 def metrics_line(metrics: Metrics) -> str:
     """Metrics in a line, as "0.151 (head 0.217, ..., tail 0.076), Acc@1 0.401, Acc@5 0.812"."""
     groups = {group: getattr(metrics, group) for group in GROUPS}
-    known = [f"{group} {value:.3f}" for group, value in groups.items() if value is not None]
+    known = [f"{group} {score_text(value)}" for group, value in groups.items() if value is not None]
     right = {"Acc@1": metrics.acc1, "Acc@5": metrics.acc5}
-    accuracies = [f", {name} {value:.3f}" for name, value in right.items() if value is not None]
-    return f"{metrics.overall:.3f} ({', '.join(known)})" + "".join(accuracies)
+    accuracies = [
+        f", {name} {score_text(value)}" for name, value in right.items() if value is not None
+    ]
+    return f"{score_text(metrics.overall)} ({', '.join(known)})" + "".join(accuracies)
 
 
 def _terminal(board: Board, width: int) -> str:
@@ -189,7 +192,7 @@ def _names(section: Section) -> tuple[str, list[str]]:
 
 
 def _short(scores: Mapping[str, Spread], views: Sequence[str]) -> dict[str, str]:
-    texts = {name: f"{value.mean:.3f}" for name, value in scores.items()}
+    texts = {name: score_text(value.mean) for name, value in scores.items()}
     for name in ("overall", "tail"):
         if name in scores:
             texts[name] = spread_text(scores[name]).replace(" ", "")
@@ -206,7 +209,7 @@ def _beside(row: Row, board: Board) -> str:
     published = counterpart(row, board.benchmark)
     if published is None:
         return ""
-    return f"{row.scores['overall'].mean - published.overall:+.3f}"
+    return difference_text(row.scores["overall"].mean - published.overall)
 
 
 def _cells(row: Row, rank: int, board: Board) -> dict[str, str]:
@@ -223,12 +226,12 @@ def _texts(scores: Mapping[str, Spread]) -> dict[str, str]:
 
 def spread_text(value: Spread) -> str:
     """Mean and deviation, for example "0.151 ± 0.003"."""
-    return f"{value.mean:.3f}" + ("" if value.std is None else f" ± {value.std:.3f}")
+    return score_text(value.mean) + ("" if value.std is None else f" ± {score_text(value.std)}")
 
 
 def _published_cells(row: PublishedRow) -> dict[str, str]:
     values = published_numbers(row)
-    numbers = {name: f"{values[name]:.3f}" if name in values else "" for name in NUMBERS}
+    numbers = {name: score_text(values.get(name)) for name in NUMBERS}
     names = {"method": row.method, "encoder": row.encoder, "aggregator": row.aggregator or ""}
     return {**names, **numbers, "source": where_published(row), "notes": row.note or ""}
 

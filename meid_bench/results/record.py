@@ -1,18 +1,17 @@
 """Records: the strict JSON of a run or a submission, and the files that stand beside it."""
 
-import json
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from meid_bench.codec import decode, read_json, read_json_lines
+from meid_bench.codec import decode, encode, read_json, read_json_lines, write_json
 from meid_bench.errors import DataError
-from meid_bench.files import atomic, write_text
+from meid_bench.files import atomic
 from meid_bench.results.metrics import Metrics
 
 SCHEMA = 1
@@ -179,10 +178,7 @@ class CurvePoint:
 
 def save_record(record: Record, folder: Path) -> None:
     """Write `folder`/result.json, whole or not at all; a run is finished once it is there."""
-    # allow_nan=False: a NaN in a record is a mistake of the one who made it, not a value.
-    data = {"kind": kind_of(record), **asdict(record)}
-    text = json.dumps(data, ensure_ascii=False, allow_nan=False, indent=1)
-    write_text(folder / RECORD, text + "\n")
+    write_json(folder / RECORD, {"kind": kind_of(record), **encode(record)})
 
 
 def kind_of(record: Record) -> str:

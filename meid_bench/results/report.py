@@ -16,6 +16,7 @@ from meid_bench import __version__
 from meid_bench.benchmark.benchmark import BENCHMARK_FILE, Benchmark, load_benchmark
 from meid_bench.errors import DataError
 from meid_bench.files import benchmark_dir, home, runs_dir, write_text
+from meid_bench.number_text import score_text
 from meid_bench.results import report_plots
 from meid_bench.results.board import Board, make_board
 from meid_bench.results.board_text import published_numbers, where_published
@@ -142,7 +143,7 @@ class _Part:
             "sections": [{"title": title, "rows": rows} for title, rows in sections],
             "chance": dict.fromkeys(COLUMNS, "")
             | {"method": "chance"}
-            | {name: f"{v:.3f}" for name, v in board.chance.items() if v is not None},
+            | {name: score_text(value) for name, value in board.chance.items()},
             "left_out": board.left_out,
             "published": self.published and _published_context(benchmark, self.published),
             "matched": self.matched,

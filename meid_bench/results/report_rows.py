@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from meid_bench.benchmark.longtail import GROUPS
+from meid_bench.number_text import score_text
 from meid_bench.results.board import Board
 from meid_bench.results.board_text import spread_text
 from meid_bench.results.counterpart import counterpart
@@ -98,7 +99,7 @@ def run_facts(label: str, folder: Path, record: Record) -> dict[str, Any]:
             facts.append((name.replace("_", " "), _listed(value)))
     return {
         "title": run_title(label, record),
-        "overall": f"{record.test.overall:.3f}",
+        "overall": score_text(record.test.overall),
         "command": repeat_command(record),
         "facts": [(name, text) for name, text in facts if text],
     }

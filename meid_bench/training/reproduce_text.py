@@ -9,6 +9,7 @@ from tabulate import tabulate
 from meid_bench.benchmark.benchmark import load_benchmark
 from meid_bench.benchmark.longtail import table1_row
 from meid_bench.errors import MeidBenchError
+from meid_bench.number_text import difference_text, interval_text, score_text
 from meid_bench.results.board import PROTOCOL_TITLES
 from meid_bench.results.board_text import spread_text
 from meid_bench.results.joint_intervals import CONFIDENCE
@@ -62,7 +63,7 @@ def _ours(one: Reproduced, preset: str | None) -> str:
 
 
 def _difference(row: Row, published: PublishedRow) -> str:
-    return f"{row.scores['overall'].mean - published.overall:+.3f}"
+    return difference_text(row.scores["overall"].mean - published.overall)
 
 
 def _notes(part: TablePart, label: str, row: Row, preset: str | None) -> list[str]:
@@ -87,7 +88,7 @@ def _theirs(part: TablePart) -> str:
     lines = []
     for row in part.published:
         numbers = {name: getattr(row, name) for name in HEADINGS}
-        known = {name: f"{value:.3f}" for name, value in numbers.items() if value is not None}
+        known = {name: score_text(value) for name, value in numbers.items()}
         lines.append({"method": row.method, **known, "notes": row.note or ""})
     return _table(lines, ["method", *HEADINGS, "notes"])
 
@@ -134,14 +135,15 @@ def _gains(leak: Leak, measure: str) -> str:
     for row, intervals in leak.gains.items():
         if measure in intervals:
             found = intervals[measure]
-            sides = [f"{side[row].full[column]:.3f}" for side in leak.drawn]
-            interval = f"[{found.low:+.3f}, {found.high:+.3f}]"
-            lines.append([row, *sides, f"{found.difference:+.3f}", interval])
+            sides = [score_text(side[row].full[column]) for side in leak.drawn]
+            interval = interval_text(found.low, found.high)
+            lines.append([row, *sides, difference_text(found.difference), interval])
     by_chance = [
         chance(benchmark.labels("test"), benchmark.groups)[measure] for benchmark in leak.benchmarks
     ]
     first, second = (np.nan if value is None else value for value in by_chance)
-    lines.append(["chance", f"{first:.3f}", f"{second:.3f}", f"{first - second:+.3f}", ""])
+    sides = [score_text(first), score_text(second)]
+    lines.append(["chance", *sides, difference_text(first - second), ""])
     names = [benchmark.name for benchmark in leak.benchmarks]
     headers = [measure, *names, "difference", "interval"]
     return tabulate(lines, headers=headers, disable_numparse=True)

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from tabulate import tabulate
 
 from meid_bench.errors import MeidBenchError
 from meid_bench.methods.toy_task import TASK
+from meid_bench.number_text import duration_text
 from meid_bench.training.paper_table import Block, Variant
 from meid_bench.training.reproduce import (
     TablePart,
@@ -162,7 +162,7 @@ def format_plan(planned: Sequence[PlannedPart], title: str, devices: Sequence[st
     left = sum(row.seconds_left for row in rows) / len(devices)
     unknown = sum(len(row.ahead + row.begun) for row in rows if row.seconds is None)
     parts.append(
-        f"About {_time(left)} for what is not finished"
+        f"About {duration_text(left)} for what is not finished"
         + (f", without {unknown} runs of which nothing can be measured yet" if unknown else "")
         + ". From a few steps of each row here and now: reading features into memory, and AP, come "
         "on top. Nothing was run: no record, no folder."
@@ -182,8 +182,8 @@ def _part(part: PlannedPart) -> str:
             "finished": _seeds(row.finished),
             "begun": _seeds(row.begun),
             "ahead": _seeds(row.ahead),
-            "a run": "" if row.seconds is None else _time(row.seconds),
-            "left": "" if row.seconds is None else _time(row.seconds_left),
+            "a run": "" if row.seconds is None else duration_text(row.seconds),
+            "left": "" if row.seconds is None else duration_text(row.seconds_left),
             "": row.note,
         }
         for row in part.rows
@@ -219,8 +219,3 @@ def _listed(settings: Mapping[str, Any]) -> str:
 
 def _seeds(seeds: Sequence[int]) -> str:
     return ",".join(map(str, seeds))
-
-
-def _time(seconds: float) -> str:
-    """Hours, minutes and seconds, for example "1:23:45"."""
-    return str(timedelta(seconds=max(1, round(seconds))) if seconds else timedelta())
