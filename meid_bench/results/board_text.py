@@ -158,6 +158,24 @@ def where_published(row: PublishedRow) -> str:
     return "VideoLT's model zoo" if row.table == "zoo" else f"MEID, {table_title(row.table)}"
 
 
+def row_texts(rank: int, row: Row, board: Board) -> dict[str, str]:
+    """A row of the board as texts: names, each of `NUMBERS` and views, seeds and notes."""
+    run = row.run
+    names = {"aggregator": run.aggregator if run else "", "preset": (run and run.preset) or ""}
+    texts = {"rank": str(rank), "method": row.name, **names, **_texts(row.scores)}
+    return {**texts, **_last(row, board), "notes": "; ".join(row.marks)}
+
+
+def published_lines(board: Board) -> list[dict[str, str]]:
+    """Published rows as texts: names, each of `NUMBERS`, source and notes."""
+    lines = []
+    for row in published_results(board.benchmark.published):
+        line = {"method": row.method, "encoder": row.encoder, "aggregator": row.aggregator or ""}
+        line |= {name: score_text(getattr(row, name)) for name in NUMBERS}
+        lines.append({**line, "source": where_published(row), "notes": row.note or ""})
+    return lines
+
+
 def _terminal(board: Board, width: int) -> str:
     """Only overall and tail with their deviation: that is what rows are compared by."""
     parts = [_heading(board)]
@@ -173,7 +191,7 @@ def _terminal(board: Board, width: int) -> str:
         notes = [*(row.marks for row in section.rows), ()]
         table = fitted_table(lines, notes, width, (*views, *OPTIONAL))
         parts += [f"{section.title}{shared}", table]
-    lines = _published_lines(board)
+    lines = published_lines(board)
     if lines:
         notes = [(line.pop("source"), *filter(None, [line.pop("notes")])) for line in lines]
         parts += [_published_heading(board), fitted_table(lines, notes, width, OPTIONAL)]
@@ -183,16 +201,10 @@ def _terminal(board: Board, width: int) -> str:
 def _markdown(board: Board) -> str:
     parts = [f"## {_heading(board)}"]
     for section in board.sections:
-        lines = []
-        for rank, row in enumerate(section.rows, start=1):
-            line = {"rank": str(rank), "method": row.name}
-            line["aggregator"] = row.run.aggregator if row.run else ""
-            line["preset"] = (row.run and row.run.preset) or ""
-            line |= _texts(row.scores) | _last(row, board) | {"notes": "; ".join(row.marks)}
-            lines.append(line)
+        lines = [row_texts(rank, row, board) for rank, row in enumerate(section.rows, start=1)]
         lines.append({"method": CHANCE, **_texts(_chance(board))})
         parts += [section.title, _whole_table(lines)]
-    lines = _published_lines(board)
+    lines = published_lines(board)
     if lines:
         parts += [_published_heading(board), _whole_table(lines)]
     return "\n\n".join(parts)
@@ -254,15 +266,6 @@ def _last(row: Row, board: Board) -> dict[str, str]:
     overall = row.scores["overall"].mean
     beside = "" if printed is None else difference_text(overall - printed.overall)
     return {BESIDE: beside, "seeds": str(len(row.seeds) or "")}
-
-
-def _published_lines(board: Board) -> list[dict[str, str]]:
-    lines = []
-    for row in published_results(board.benchmark.published):
-        line = {"method": row.method, "encoder": row.encoder, "aggregator": row.aggregator or ""}
-        line |= {name: score_text(getattr(row, name)) for name in NUMBERS}
-        lines.append({**line, "source": where_published(row), "notes": row.note or ""})
-    return lines
 
 
 def _json(board: Board) -> str:
