@@ -43,10 +43,10 @@ def board_frame(board: Board) -> pd.DataFrame:
     ]
     lines.append({"kind": CHANCE, "method": CHANCE, **board.chance})
     for printed in published_results(board.benchmark.published):
-        notes = (where_published(printed), caution(printed.dataset), printed.note)
-        names = {name: getattr(printed, name) for name in ("method", "aggregator", "encoder")}
-        note = "; ".join(note for note in notes if note)
-        lines.append({"kind": PUBLISHED, **names, "note": note, **published_numbers(printed)})
+        notes = (_source(printed), caution(printed.dataset), printed.note)
+        names = ("method", "aggregator", "encoder", *NUMBERS)
+        line = {name: getattr(printed, name) for name in names}
+        lines.append({"kind": PUBLISHED, **line, "note": "; ".join(filter(None, notes))})
     frame = pd.DataFrame(lines).assign(
         benchmark=board.benchmark.name, benchmark_fingerprint=board.benchmark.fingerprint
     )
@@ -147,14 +147,7 @@ def spread_text(value: Spread) -> str:
     return score_text(value.mean) + ("" if value.std is None else f" ± {score_text(value.std)}")
 
 
-def published_numbers(row: PublishedRow) -> dict[str, float]:
-    """Those of `NUMBERS` that were printed."""
-    values = {name: getattr(row, name) for name in NUMBERS}
-    return {name: value for name, value in values.items() if value is not None}
-
-
-def where_published(row: PublishedRow) -> str:
-    """Which table a published row is from."""
+def _source(row: PublishedRow) -> str:
     return "VideoLT's model zoo" if row.table == "zoo" else f"MEID, {table_title(row.table)}"
 
 
@@ -172,7 +165,7 @@ def published_lines(board: Board) -> list[dict[str, str]]:
     for row in published_results(board.benchmark.published):
         line = {"method": row.method, "encoder": row.encoder, "aggregator": row.aggregator or ""}
         line |= {name: score_text(getattr(row, name)) for name in NUMBERS}
-        lines.append({**line, "source": where_published(row), "notes": row.note or ""})
+        lines.append({**line, "source": _source(row), "notes": row.note or ""})
     return lines
 
 
