@@ -66,23 +66,15 @@ if TYPE_CHECKING:
 @root_option
 def run(
     methods: str,
-    dataset: str,
-    aggregator: str,
-    network: str,
     seeds: str,
-    features: str | None,
-    preset: str | None,
-    protocol: str,
-    quick: bool,
     settings: tuple[str, ...],
-    allow_missing: int,
-    again: bool,
     tensorboard: bool,
     part: str | None,
     execution: dict[str, Any],
     gpu: str | None,
     device: str | None,
     root: Path,
+    **asked: Any,
 ) -> None:
     """Train methods on a benchmark's features; the epoch is chosen on val, never on test.
 
@@ -103,19 +95,7 @@ def run(
     from meid_bench.training.many import expand, part_of
     from meid_bench.training.request import Request
 
-    base = Request(
-        method="",
-        dataset=dataset,
-        aggregator=aggregator,
-        network=network,
-        features=features,
-        preset=preset,
-        settings=parse_assignments(settings),
-        allow_missing=allow_missing,
-        protocol=protocol,  # type: ignore[arg-type]  # click offers exactly these
-        quick=quick,
-        again=again,
-    )
+    base = Request(method="", settings=parse_assignments(settings), **asked)
     requests = expand(base, names_in(methods), numbers_in(seeds, "--seeds"))
     how = Execution(**execution)
     if len(requests) == 1 and part is None:
@@ -180,8 +160,7 @@ def _run_several(
         outcomes = run_on_each(
             requests, root, devices, execution, click.echo, tensorboard, ranks.size == 1
         )
-    failed = failures(outcomes)
-    if failed:
+    if failed := failures(outcomes):
         raise click.ClickException(failed_sentence(failed, len(requests)))
     if requests:
         click.echo(f"Next: meid-bench leaderboard --dataset {requests[0].dataset}")
@@ -199,6 +178,6 @@ def _print_result(planned: "Plan", result: "Result") -> None:
         click.echo(f"Learning rates tried, val mAP: {tried}")
     if result.quick:
         click.echo("A tenth of the schedule: this record never enters the board.")
-    if result.features is not None and result.features.untrained:
+    if result.features.untrained:
         click.echo("The encoder was untrained: these numbers say nothing of real features.")
     click.echo(f"Record: {planned.folder}")
