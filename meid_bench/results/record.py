@@ -194,14 +194,21 @@ def load_record(path: Path) -> Record:
             does not belong there.
     """
     path = path / RECORD if path.is_dir() else path
-    data = _parse(path)
-    if isinstance(data, dict) and data.get("schema") != SCHEMA:
-        raise DataError(
-            f"{path} has schema {data.get('schema')!r}; this meid-bench reads schema {SCHEMA}: "
-            "use the version that wrote it, or run it again"
-        )
-    kind = str(data.pop("kind", None)) if isinstance(data, dict) else ""
     try:
+        data = read_json(path)
+    except FileNotFoundError as error:
+        raise DataError(f"{path} is missing: the run has not finished; run it again") from error
+    except (ValueError, OSError) as error:
+        raise DataError(f"{path} cannot be read as JSON ({error}); run it again") from error
+    try:
+        if not isinstance(data, dict):
+            raise ValueError("it must be an object")
+        if data.get("schema") != SCHEMA:
+            raise DataError(
+                f"{path} has schema {data.get('schema')!r}; this meid-bench reads schema {SCHEMA}: "
+                "use the version that wrote it, or run it again"
+            )
+        kind = str(data.pop("kind", None))
         if kind not in KINDS:
             raise ValueError(f"its kind is {kind}, expected one of {', '.join(KINDS)}")
         return decode(KINDS[kind], data)
@@ -287,12 +294,3 @@ def read_curve(folder: Path) -> list[CurvePoint]:
         DataError: A line is damaged.
     """
     return read_json_lines(folder / CURVE, CurvePoint, "run it again")
-
-
-def _parse(path: Path) -> Any:
-    try:
-        return read_json(path)
-    except FileNotFoundError as error:
-        raise DataError(f"{path} is missing: the run has not finished; run it again") from error
-    except (ValueError, OSError) as error:
-        raise DataError(f"{path} cannot be read as JSON ({error}); run it again") from error
