@@ -4,12 +4,13 @@ import json
 import math
 import types
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields, is_dataclass
+from dataclasses import fields, is_dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from meid_bench.errors import DataError, SettingError
+from meid_bench.files import write_text
 
 T = TypeVar("T")
 TOO_DEEP = "is nested too deeply"
@@ -273,16 +274,24 @@ def _shown(data: Any) -> str:
     return text if len(text) <= 40 else f"{text[:37]}..."
 
 
+def write_json(path: Path, value: Any) -> None:
+    """Write what `encode` makes of a value as a UTF-8 file, whole or not at all.
+
+    Raises:
+        ValueError: As `encode`.
+    """
+    write_text(path, json.dumps(encode(value), ensure_ascii=False, indent=1) + "\n")
+
+
 def json_line(item: Any) -> str:
     """A dataclass as one line, with its line feed.
 
-    All but ASCII is escaped: many programs take U+2028 or U+0085 for a line's end, and half of a
-    surrogate pair, as it comes from the names of other people's files, cannot be written at all.
+    All but ASCII is escaped: many programs take U+2028 or U+0085 for a line's end.
 
     Raises:
-        ValueError: A number is NaN or infinite.
+        ValueError: As `encode`.
     """
-    return json.dumps(asdict(item), allow_nan=False) + "\n"
+    return json.dumps(encode(item)) + "\n"
 
 
 def read_json_lines(path: Path, kind: type[T], mend: str) -> list[T]:

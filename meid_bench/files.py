@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
-from tqdm import tqdm
 
 from meid_bench.errors import DataError
+from meid_bench.number_text import size_text
 
 HOME_VARIABLE = "MEID_BENCH_HOME"
 
@@ -86,11 +86,6 @@ def write_text(path: Path, text: str) -> None:
 MARGIN = 64 << 20
 
 
-def readable(size: float) -> str:
-    """A number of bytes for people, "16.3GB": powers of ten, as disks and downloads count."""
-    return tqdm.format_sizeof(size, "B", 1000)
-
-
 def check_space(folder: Path, needed: int, what: str) -> None:
     """Refuse to begin what cannot end.
 
@@ -108,7 +103,7 @@ def check_space(folder: Path, needed: int, what: str) -> None:
     free = shutil.disk_usage(there).free
     if needed and free < needed + MARGIN:
         raise DataError(
-            f"No space for {what} in {folder}: {readable(needed)} are needed, {readable(free)} "
+            f"No space for {what} in {folder}: {size_text(needed)} are needed, {size_text(free)} "
             "are free; make room, or name another disk with --root"
         )
 

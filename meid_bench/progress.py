@@ -8,7 +8,7 @@ from typing import Self, TextIO
 
 from tqdm import tqdm
 
-from meid_bench.files import readable
+from meid_bench.number_text import size_text
 
 SECONDS_BETWEEN_LINES = 10.0
 
@@ -96,7 +96,7 @@ class Progress:
 
     def _line(self) -> str:
         state = self._bar.format_dict
-        size = readable if self._unit == "bytes" else str
+        size = size_text if self._unit == "bytes" else str
         total = "" if self._bar.total is None else f"/{size(self._bar.total)}"
         unit = "" if self._unit == "bytes" else f" {self._unit}"
         parts = [f"{self._bar.desc}: {size(self._bar.n)}{total}{unit}"]

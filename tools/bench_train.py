@@ -43,7 +43,6 @@ from meid_bench.device import choose_device, describe
 from meid_bench.features.manifest import Recipe, make_manifest
 from meid_bench.features.shard import VideoFeatures
 from meid_bench.features.store import FeatureStore, write_store
-from meid_bench.files import readable
 from meid_bench.methods.aggregators import aggregator_maker
 from meid_bench.methods.layers import MakeAggregator
 from meid_bench.methods.method import Method, Stage, Task
@@ -52,6 +51,7 @@ from meid_bench.methods.registry import find_method
 from meid_bench.methods.samplers import EpochSampler, batches
 from meid_bench.methods.settings import RunnerConfig, changed
 from meid_bench.methods.trainable import training_mode
+from meid_bench.number_text import size_text
 from meid_bench.results.metrics import average_precision
 from meid_bench.training.cache import HOST_SHARE, free_host_memory
 from meid_bench.training.data import Examples, load_examples
@@ -285,7 +285,7 @@ def measure_memory(size: Size, folder: Path, cache: str, device: torch.device) -
 def _peak(size: Size, folder: Path, cache: str, device: torch.device) -> str:
     needed = 2 * size.videos * size.frames * size.width
     if cache == "host" and needed > HOST_SHARE * free_host_memory():
-        return f"{readable(needed)} do not fit"
+        return f"{size_text(needed)} do not fit"
     return f"{measure_memory(size, folder, cache, device):.0f}"
 
 

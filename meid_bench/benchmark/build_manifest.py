@@ -1,14 +1,13 @@
 """The build manifest: which official files a benchmark was built from, and where its videos lie."""
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from meid_bench.codec import decode, read_json
+from meid_bench.codec import decode, read_json, write_json
 from meid_bench.errors import DataError
-from meid_bench.files import benchmark_dir, write_text
+from meid_bench.files import benchmark_dir
 
 MANIFEST_FILE = "manifest.json"
 SCHEMA = 1
@@ -78,7 +77,7 @@ class BuildManifest:
 def save_build_manifest(manifest: BuildManifest, root: Path) -> None:
     """Write manifest.json into the benchmark's folder, whole or not at all."""
     path = benchmark_dir(root, manifest.name) / MANIFEST_FILE
-    write_text(path, json.dumps(asdict(manifest), ensure_ascii=False, indent=1) + "\n")
+    write_json(path, manifest)
 
 
 def load_build_manifest(root: Path, name: str) -> BuildManifest | None:

@@ -1,17 +1,16 @@
 """Download: a whole file over HTTP, resumed where it stopped and verified by size and sum."""
 
 import hashlib
-import json
 import logging
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from meid_bench.benchmark.archives.remote import ChangedError, NoRangesError, Remote, Version
 from meid_bench.benchmark.build_manifest import OfficialFile
-from meid_bench.codec import decode, read_json
+from meid_bench.codec import decode, read_json, write_json
 from meid_bench.errors import DataError
-from meid_bench.files import check_space, named_when_full, write_text
+from meid_bench.files import check_space, named_when_full
 from meid_bench.progress import Progress
 
 BLOCK = 1 << 16
@@ -141,7 +140,7 @@ def _fetch(url: str, part: Path, size: int | None) -> Version:
         version = remote.version()
         check_size(url, version.size, size)
         check_space(part.parent, (version.size or 0) - done, part.stem)
-        write_text(_beside(part), json.dumps(asdict(_Begun(url, version))))
+        write_json(_beside(part), _Begun(url, version))
         with (
             part.open("ab" if done else "wb") as out,
             Progress(version.size, f"fetch {part.stem}", "bytes", done=done) as progress,

@@ -1,10 +1,9 @@
 """The listed videos: used where they lie, or unpacked from an archive on the disk or a server."""
 
-import json
 import logging
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
@@ -17,9 +16,9 @@ from meid_bench.benchmark.download import check_size, download, verify
 from meid_bench.benchmark.source import Source, find_file
 from meid_bench.benchmark.spec import ID, VideoArchive, filename
 from meid_bench.benchmark.video_folder import find_videos
-from meid_bench.codec import check_recordable, decode, read_json
+from meid_bench.codec import check_recordable, decode, read_json, write_json
 from meid_bench.errors import DataError
-from meid_bench.files import downloads_dir, videos_dir, write_text
+from meid_bench.files import downloads_dir, videos_dir
 
 Mode = Literal["needed", "all", "none"]
 
@@ -249,4 +248,4 @@ def _unpacked(home: Path) -> _Unpacked | None:
 
 
 def _note(home: Path, unpacked: _Unpacked) -> None:
-    write_text(home / VERSION, json.dumps(asdict(unpacked)))
+    write_json(home / VERSION, unpacked)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,8 +11,6 @@ from meid_bench.cli.options import root_option
 if TYPE_CHECKING:
     from meid_bench.benchmark.build import BuildResult
     from meid_bench.benchmark.longtail import Bins
-
-SHOWN = 5
 
 
 @click.command()
@@ -78,10 +76,18 @@ def build(
     meid-bench build charadeslt --source DIR --videos none
     meid-bench build --from labels.csv --video-dir DIR --name kitchen
     """
+    from meid_bench.benchmark.build import OWN_FRAMES, build_own
+    from meid_bench.benchmark.build import build as build_official
+    from meid_bench.benchmark.labels_csv import FRACTIONS
+    from meid_bench.benchmark.stratify import parse_fractions
+
     if labels is None:
         own = {"--name": name, "--frames": frames, "--fractions": fractions, "--bins": bins}
         _refuse(own, "is for your own data and needs --from")
-        result = _build_official(dataset, root, source, videos, video_dir)
+        if dataset is None:
+            raise click.UsageError("name a DATASET, or your own data with --from")
+        mode: Any = videos or "needed"
+        result = build_official(dataset, root, source, mode, video_folder=video_dir)
     else:
         videos_asked = None if videos == "none" else videos
         official = {"DATASET": dataset, "--source": source, "--videos": videos_asked}
@@ -90,7 +96,17 @@ def build(
             raise click.UsageError(
                 "--from needs either --video-dir or, where you have features only, --videos none"
             )
-        result = _build_own(labels, video_dir, name, root, frames, fractions, bins)
+        if name is None:
+            raise click.UsageError("--from also needs --name")
+        result = build_own(
+            labels,
+            video_dir,
+            name,
+            root,
+            frames=frames or OWN_FRAMES,
+            bins=None if bins is None else _bins(bins),
+            fractions=FRACTIONS if fractions is None else parse_fractions(fractions),
+        )
     _print(result, root)
 
 
@@ -98,48 +114,6 @@ def _refuse(options: Mapping[str, object], why: str) -> None:
     for option, value in options.items():
         if value is not None:
             raise click.UsageError(f"{option} {why}")
-
-
-def _build_official(
-    dataset: str | None, root: Path, source: str | None, videos: str | None, video_dir: Path | None
-) -> "BuildResult":
-    from meid_bench.benchmark.build import build as build_official
-
-    if dataset is None:
-        raise click.UsageError("name a DATASET, or your own data with --from")
-    return build_official(
-        dataset,
-        root,
-        source,
-        videos or "needed",  # type: ignore[arg-type]  # click offers exactly the three
-        video_folder=video_dir,
-    )
-
-
-def _build_own(
-    labels: Path,
-    video_dir: Path | None,
-    name: str | None,
-    root: Path,
-    frames: int | None,
-    fractions: str | None,
-    bins: str | None,
-) -> "BuildResult":
-    from meid_bench.benchmark.build import OWN_FRAMES, build_own
-    from meid_bench.benchmark.labels_csv import FRACTIONS
-    from meid_bench.benchmark.stratify import parse_fractions
-
-    if name is None:
-        raise click.UsageError("--from also needs --name")
-    return build_own(
-        labels,
-        video_dir,
-        name,
-        root,
-        frames=frames or OWN_FRAMES,
-        bins=None if bins is None else _bins(bins),
-        fractions=FRACTIONS if fractions is None else parse_fractions(fractions),
-    )
 
 
 def _bins(text: str) -> "Bins":
@@ -158,8 +132,9 @@ def _bins(text: str) -> "Bins":
 
 def _print(result: "BuildResult", root: Path) -> None:
     from meid_bench.cli.stats import print_table1
+    from meid_bench.errors import listing
     from meid_bench.features.npy_store import register_all
-    from meid_bench.files import readable
+    from meid_bench.number_text import size_text
 
     benchmark, videos = result.benchmark, result.manifest.videos
     click.echo(f"{benchmark.title}: {result.folder}\n")
@@ -170,17 +145,16 @@ def _print(result: "BuildResult", root: Path) -> None:
     else:
         click.echo(f"videos: {videos.found} of {len(benchmark.all_ids())} in {videos.folder}")
         if videos.missing:
-            more = ", ..." if len(videos.missing) > SHOWN else ""
             click.echo(
                 f"Warning: {len(videos.missing)} listed videos are not there: "
-                f"{', '.join(videos.missing[:SHOWN])}{more}; extract will report each",
+                f"{listing(videos.missing)}; extract will report each",
                 err=True,
             )
     if result.transfer is not None:
         fetched, size = result.transfer.fetched, result.transfer.size
         click.echo(
-            f"fetched {readable(fetched)} in {result.transfer.requests} requests, "
-            f"{readable(max(size - fetched, 0))} less than the whole archive"
+            f"fetched {size_text(fetched)} in {result.transfer.requests} requests, "
+            f"{size_text(max(size - fetched, 0))} less than the whole archive"
         )
     stores = register_all(benchmark, result.features, root) if result.features else []
     for features in stores:

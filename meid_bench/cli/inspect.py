@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from meid_bench.cli.options import device_options, root_option
+from meid_bench.number_text import score_text
 
 run_option = click.option(
     "--run", "run", required=True, metavar="RUN", help="A run's folder, or its name's beginning."
@@ -97,29 +98,28 @@ def predict(
         click.echo(f"Note: {sentence}", err=True)
     if trained.encoder.untrained:
         click.echo("Note: the encoder is untrained (random weights).", err=True)
-    rows: list[dict[str, str | float]] = []
+    rows: list[tuple[str, str, float]] = []
     failed = []
     for file in files:
         try:
-            best = trained.predict(file)[:top]
+            rows += [(str(file), p.label, p.score) for p in trained.predict(file)[:top]]
         except DataError as error:
             failed.append(str(error))
-            continue
-        rows += [{"video": str(file), "class": p.label, "score": p.score} for p in best]
     if rows:
         click.echo(_text(rows, style))
     if failed:
         raise click.ClickException("; ".join(failed))
 
 
-def _text(rows: list[dict[str, str | float]], style: str) -> str:
+def _text(rows: list[tuple[str, str, float]], style: str) -> str:
+    columns = ["video", "class", "score"]
     if style == "json":
-        return json.dumps(rows, ensure_ascii=False, indent=1)
+        lines = [dict(zip(columns, row, strict=True)) for row in rows]
+        return json.dumps(lines, ensure_ascii=False, indent=1)
     import pandas as pd
     from tabulate import tabulate
 
-    columns = ["video", "class", "score"]
     if style == "csv":
         return pd.DataFrame(rows, columns=columns).to_csv(index=False).rstrip("\n")
-    cells = [[row["video"], row["class"], f"{row['score']:.3f}"] for row in rows]
+    cells = [(video, label, score_text(score)) for video, label, score in rows]
     return tabulate(cells, columns, disable_numparse=True)

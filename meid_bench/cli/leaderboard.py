@@ -5,7 +5,7 @@ from shutil import get_terminal_size
 
 import click
 
-from meid_bench.cli.options import dataset_option, root_option
+from meid_bench.cli.options import dataset_option, names_in, root_option
 
 
 @click.command()
@@ -43,8 +43,7 @@ def leaderboard(dataset: str, style: str, names: str | None, rescore: bool, root
     for sentence in board.left_out:
         click.echo(f"Note: {sentence}", err=True)
     if names is not None:
-        asked = [name.strip() for name in names.split(",") if name.strip()]
-        click.echo(format_comparison(compare(board, asked)))
+        click.echo(format_comparison(compare(board, names_in(names))))
     else:
         board, notes = mark_ties(board)
         for sentence in notes:

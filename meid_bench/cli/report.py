@@ -24,10 +24,11 @@ def report(datasets: tuple[str, ...], output: Path, quick: bool, root: Path) -> 
     The page holds everything it needs and asks nothing of any server. Pictures that
     `meid-bench inspect` left in the runs' folders are shown in it.
     """
+    from meid_bench.number_text import size_text
     from meid_bench.results.report import write_report
 
     written = write_report(output, datasets or None, root, quick)
     for problem in written.problems:
         click.echo(f"Note: {problem}", err=True)
-    size = written.path.stat().st_size / 1e6
-    click.echo(f"{written.path}: {written.runs} runs, {size:.1f} MB")
+    size = size_text(written.path.stat().st_size)
+    click.echo(f"{written.path}: {written.runs} runs, {size}")

@@ -53,17 +53,13 @@ def reproduce(
     splits: str,
     dataset: str | None,
     aggregator: str | None,
-    features: str | None,
-    preset: str | None,
-    protocol: str,
-    quick: bool,
     settings: tuple[str, ...],
-    allow_missing: int,
     plan: bool,
     execution: dict[str, Any],
     gpu: str | None,
     device: str | None,
     root: Path,
+    **others: Any,
 ) -> None:
     """Re-run TABLE on the features that are there, and print it beside the paper's.
 
@@ -96,13 +92,9 @@ def reproduce(
         seeds=tuple(numbers_in(seeds, "--seeds")),
         datasets=tuple(names_in(dataset)),
         aggregators=tuple(names_in(aggregator)),
-        features=features,
-        preset=preset,
-        protocol=protocol,  # type: ignore[arg-type]  # click offers exactly these
-        quick=quick,
         all_splits=splits == "all",
-        allow_missing=allow_missing,
         settings=parse_assignments(settings),
+        **others,
     )
     devices, how = choose_devices(gpu, device), Execution(**execution)
     (_print_plan if plan else _run)(asked, root, devices, how)

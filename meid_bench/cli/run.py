@@ -66,23 +66,15 @@ if TYPE_CHECKING:
 @root_option
 def run(
     methods: str,
-    dataset: str,
-    aggregator: str,
-    network: str,
     seeds: str,
-    features: str | None,
-    preset: str | None,
-    protocol: str,
-    quick: bool,
     settings: tuple[str, ...],
-    allow_missing: int,
-    again: bool,
     tensorboard: bool,
     part: str | None,
     execution: dict[str, Any],
     gpu: str | None,
     device: str | None,
     root: Path,
+    **asked: Any,
 ) -> None:
     """Train methods on a benchmark's features; the epoch is chosen on val, never on test.
 
@@ -103,19 +95,7 @@ def run(
     from meid_bench.training.many import expand, part_of
     from meid_bench.training.request import Request
 
-    base = Request(
-        method="",
-        dataset=dataset,
-        aggregator=aggregator,
-        network=network,
-        features=features,
-        preset=preset,
-        settings=parse_assignments(settings),
-        allow_missing=allow_missing,
-        protocol=protocol,  # type: ignore[arg-type]  # click offers exactly these
-        quick=quick,
-        again=again,
-    )
+    base = Request(method="", settings=parse_assignments(settings), **asked)
     requests = expand(base, names_in(methods), numbers_in(seeds, "--seeds"))
     how = Execution(**execution)
     if len(requests) == 1 and part is None:
@@ -187,6 +167,7 @@ def _run_several(
 
 
 def _print_result(planned: "Plan", result: "Result") -> None:
+    from meid_bench.number_text import score_text
     from meid_bench.results.board_text import metrics_line
 
     for warning in result.warnings:
@@ -196,9 +177,9 @@ def _print_result(planned: "Plan", result: "Result") -> None:
         click.echo("Tried, with val mAP:")
         for trial in result.trials:
             settings = " ".join(f"{name}={value:g}" for name, value in trial.settings.items())
-            click.echo(f"  {trial.val_map:.3f}  {settings}")
+            click.echo(f"  {score_text(trial.val_map)}  {settings}")
     if result.quick:
         click.echo("A tenth of the schedule: this record never enters the board.")
-    if result.features is not None and result.features.untrained:
+    if result.features.untrained:
         click.echo("The encoder was untrained: these numbers say nothing of real features.")
     click.echo(f"Record: {planned.folder}")

@@ -27,6 +27,7 @@ from meid_bench.features.decoders import decode_video
 from meid_bench.features.frames import DecodedFrames
 from meid_bench.features.transform import Transform
 from meid_bench.mainless import ctrl_c_ignored, mainless
+from meid_bench.number_text import size_text
 
 # A worker that has not started by then never will; so often is another one tried.
 START_SECONDS, STARTS = 300.0, 3
@@ -195,7 +196,7 @@ class DecodePool:
             self._memory = self._context.RawArray("B", slots * size)
         except OSError as error:
             raise MeidBenchError(
-                f"There is no room for {slots} decoded videos of {size / 1e6:.0f} MB each "
+                f"There is no room for {slots} decoded videos of {size_text(size)} each "
                 f"({error.strerror}); try fewer with --workers"
             ) from error
         self._slots = slot_views(self._memory, settings)

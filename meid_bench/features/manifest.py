@@ -4,14 +4,22 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
 
 from meid_bench.benchmark.benchmark import Benchmark
-from meid_bench.codec import check_recordable, decode, json_line, read_json, read_json_lines
+from meid_bench.codec import (
+    check_recordable,
+    decode,
+    encode,
+    json_line,
+    read_json,
+    read_json_lines,
+    write_json,
+)
 from meid_bench.errors import DataError
 from meid_bench.files import write_text
 
@@ -68,7 +76,7 @@ class Recipe:
     @property
     def fingerprint(self) -> str:
         """The feature id: SHA-256 of the recipe as JSON with sorted keys, hexadecimal."""
-        text = json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+        text = json.dumps(encode(self), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -168,7 +176,7 @@ def joined_provenance(first: Mapping[str, Any], other: Mapping[str, Any]) -> dic
 
 def save_manifest(folder: Path, manifest: Manifest) -> None:
     """Write `folder`/manifest.json, whole or not at all."""
-    write_text(folder / MANIFEST, json.dumps(asdict(manifest), indent=1, ensure_ascii=False) + "\n")
+    write_json(folder / MANIFEST, manifest)
 
 
 def load_manifest(folder: Path) -> Manifest:
@@ -225,6 +233,8 @@ def update_failures(folder: Path, tried: Iterable[str], failed: Iterable[Failure
         failures = load_failures(folder)
         for video_id in tried:
             failures.pop(video_id, None)
-        failures |= {failure.id: failure for failure in failed}
+        for failure in failed:  # half of a surrogate pair, as decoders quote names, is no text
+            error = failure.error.encode(errors="backslashreplace").decode()
+            failures[failure.id] = replace(failure, error=error)
         lines = (json_line(failures[video_id]) for video_id in sorted(failures))
         write_text(folder / FAILURES, "".join(lines))

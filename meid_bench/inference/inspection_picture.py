@@ -13,6 +13,7 @@ from matplotlib.patches import Patch
 
 from meid_bench.files import atomic
 from meid_bench.inference.inspection import Inspection
+from meid_bench.number_text import score_text
 from meid_bench.palette import GROUP_COLOURS
 
 LINES = ("#1b1b1b", "#cc3377", "#7755bb", "#777777")
@@ -123,7 +124,7 @@ def _draw_predictions(axes: Any, inspection: Inspection, name: str) -> None:
     true = set(inspection.video.labels)
     for row, label in enumerate(best):
         mark = "✓ " if label in true else ""
-        text = f"{mark}{_short(inspection.classes[label], 30)}  {scores[label]:.2f}"
+        text = f"{mark}{_short(inspection.classes[label], 30)}  {score_text(scores[label], 2)}"
         axes.text(
             0.02, row, text, va="center", fontsize=9, parse_math=False,
             weight="bold" if label in true else "normal",

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import pandas as pd
 from tabulate import tabulate
 
 from meid_bench.benchmark.longtail import GROUPS
+from meid_bench.number_text import difference_text, interval_text, score_text
 from meid_bench.results.board import Board, Section, load_board
 from meid_bench.results.comparison import Comparison, mark_ties
 from meid_bench.results.counterpart import counterpart
@@ -42,7 +42,11 @@ def board_frame(board: Board) -> pd.DataFrame:
         for rank, row in enumerate(section.rows, start=1)
     ]
     lines.append({"kind": CHANCE, "method": CHANCE, **board.chance})
-    lines += [_published_line(row, board) for row in _published(board)]
+    for printed in published_results(board.benchmark.published):
+        notes = (_source(printed), caution(printed.dataset), printed.note)
+        names = ("method", "aggregator", "encoder", *NUMBERS)
+        line = {name: getattr(printed, name) for name in names}
+        lines.append({"kind": PUBLISHED, **line, "note": "; ".join(filter(None, notes))})
     frame = pd.DataFrame(lines).assign(
         benchmark=board.benchmark.name, benchmark_fingerprint=board.benchmark.fingerprint
     )
@@ -53,6 +57,30 @@ def board_frame(board: Board) -> pd.DataFrame:
     last = ["published_overall", "seeds", "marks", "note", "benchmark", "benchmark_fingerprint"]
     frame = frame.reindex(columns=[*first, *scores, *views, *last])
     return frame.astype({"rank": "Int64", "seeds": "Int64"})
+
+
+def _line(section: Section, rank: int, row: Row, board: Board) -> dict[str, Any]:
+    run, features = row.run, section.features
+    printed = counterpart(row, board.benchmark)
+    line: dict[str, Any] = {
+        "kind": kind_of(row.first),
+        "rank": rank,
+        "method": row.first.method,
+        "network": run.network if run else None,
+        "aggregator": run.aggregator if run else None,
+        "preset": run.preset if run else None,
+        "protocol": row.protocol,
+        "variant": json.dumps(row.variant, sort_keys=True) if row.variant else None,
+        "features": features.name if features else None,
+        "features_fingerprint": features.fingerprint if features else None,
+        "encoder": features.encoder if features else None,
+        "published_overall": printed.overall if printed else None,
+        "seeds": len(row.seeds) or None,
+        "marks": "; ".join(row.marks) or None,
+    }
+    for measure, value in row.scores.items():
+        line |= {measure: value.mean, f"{measure}_std": value.std}
+    return line
 
 
 def format_board(board: Board, style: str, width: int = WIDTH) -> str:
@@ -82,8 +110,8 @@ def format_comparison(comparison: Comparison) -> str:
         lines = [
             [
                 measure,
-                f"{i.difference:+.4f}",
-                f"[{i.low:+.4f}, {i.high:+.4f}]",
+                difference_text(i.difference, 4),
+                interval_text(i.low, i.high, 4),
                 "differs" if i.differs else "",
             ]
             for measure, i in measures.items()
@@ -103,11 +131,42 @@ def format_comparison(comparison: Comparison) -> str:
 
 def metrics_line(metrics: Metrics) -> str:
     """Metrics in a line, as "0.151 (head 0.217, ..., tail 0.076), Acc@1 0.401, Acc@5 0.812"."""
-    groups = {group: getattr(metrics, group) for group in GROUPS}
-    known = [f"{group} {value:.3f}" for group, value in groups.items() if value is not None]
-    right = {"Acc@1": metrics.acc1, "Acc@5": metrics.acc5}
-    accuracies = [f", {name} {value:.3f}" for name, value in right.items() if value is not None]
-    return f"{metrics.overall:.3f} ({', '.join(known)})" + "".join(accuracies)
+
+    def named(values: Mapping[str, float | None]) -> list[str]:
+        return [
+            f"{name} {score_text(value)}" for name, value in values.items() if value is not None
+        ]
+
+    groups = ", ".join(named({group: getattr(metrics, group) for group in GROUPS}))
+    accuracies = named({"Acc@1": metrics.acc1, "Acc@5": metrics.acc5})
+    return ", ".join([f"{score_text(metrics.overall)} ({groups})", *accuracies])
+
+
+def spread_text(value: Spread) -> str:
+    """Mean and deviation, for example "0.151 ± 0.003"."""
+    return score_text(value.mean) + ("" if value.std is None else f" ± {score_text(value.std)}")
+
+
+def _source(row: PublishedRow) -> str:
+    return "VideoLT's model zoo" if row.table == "zoo" else f"MEID, {table_title(row.table)}"
+
+
+def row_texts(rank: int, row: Row, board: Board) -> dict[str, str]:
+    """A row of the board as texts: names, each of `NUMBERS` and views, seeds and notes."""
+    run = row.run
+    names = {"aggregator": run.aggregator if run else "", "preset": (run and run.preset) or ""}
+    texts = {"rank": str(rank), "method": row.name, **names, **_texts(row.scores)}
+    return {**texts, **_last(row, board), "notes": "; ".join(row.marks)}
+
+
+def published_lines(board: Board) -> list[dict[str, str]]:
+    """Published rows as texts: names, each of `NUMBERS`, source and notes."""
+    lines = []
+    for row in published_results(board.benchmark.published):
+        line = {"method": row.method, "encoder": row.encoder, "aggregator": row.aggregator or ""}
+        line |= {name: score_text(getattr(row, name)) for name in NUMBERS}
+        lines.append({**line, "source": _source(row), "notes": row.note or ""})
+    return lines
 
 
 def _terminal(board: Board, width: int) -> str:
@@ -117,21 +176,16 @@ def _terminal(board: Board, width: int) -> str:
         shared, names = _names(section)
         views = [name for name in section.rows[0].scores if name not in NUMBERS]
         lines = [
-            {"rank": str(rank), "method": name, **_short(row.scores, views)}
-            | {BESIDE: _beside(row, board), "seeds": str(len(row.seeds) or "")}
+            {"rank": str(rank), "method": name, **_short(row.scores, views), **_last(row, board)}
             for rank, (row, name) in enumerate(zip(section.rows, names, strict=True), start=1)
         ]
-        lines.append(
-            {"rank": "", "method": CHANCE, **_short(_chance(board), views)}
-            | {BESIDE: "", "seeds": ""}
-        )
+        chance = {"rank": "", "method": CHANCE, **_short(_chance(board), views)}
+        lines.append({**chance, BESIDE: "", "seeds": ""})
         notes = [*(row.marks for row in section.rows), ()]
         table = fitted_table(lines, notes, width, (*views, *OPTIONAL))
         parts += [f"{section.title}{shared}", table]
-    parts += _nothing(board)
-    published = _published(board)
-    if published:
-        lines = [_published_cells(row) for row in published]
+    lines = published_lines(board)
+    if lines:
         notes = [(line.pop("source"), *filter(None, [line.pop("notes")])) for line in lines]
         parts += [_published_heading(board), fitted_table(lines, notes, width, OPTIONAL)]
     return "\n\n".join(parts)
@@ -140,26 +194,21 @@ def _terminal(board: Board, width: int) -> str:
 def _markdown(board: Board) -> str:
     parts = [f"## {_heading(board)}"]
     for section in board.sections:
-        lines = [_cells(row, rank, board) for rank, row in enumerate(section.rows, start=1)]
-        lines.append({"method": CHANCE} | _texts(_chance(board)))
+        lines = [row_texts(rank, row, board) for rank, row in enumerate(section.rows, start=1)]
+        lines.append({"method": CHANCE, **_texts(_chance(board))})
         parts += [section.title, _whole_table(lines)]
-    parts += _nothing(board)
-    published = _published(board)
-    if published:
-        lines = [_published_cells(row) for row in published]
+    lines = published_lines(board)
+    if lines:
         parts += [_published_heading(board), _whole_table(lines)]
     return "\n\n".join(parts)
 
 
 def _heading(board: Board) -> str:
     fingerprint = board.benchmark.fingerprint[:8]
-    return f"{board.title} (split {fingerprint}), test mAP and Acc@k, mean ± std over seeds"
-
-
-def _nothing(board: Board) -> list[str]:
+    title = f"{board.title} (split {fingerprint}), test mAP and Acc@k, mean ± std over seeds"
     if board.sections:
-        return []
-    return ["No run is on this board yet; `meid-bench run --method plain` makes one."]
+        return title
+    return f"{title}\n\nNo run is on this board yet; `meid-bench run --method plain` makes one."
 
 
 def _published_heading(board: Board) -> str:
@@ -176,114 +225,40 @@ def _whole_table(lines: Sequence[Mapping[str, str]]) -> str:
 
 def _names(section: Section) -> tuple[str, list[str]]:
     """What all rows share, for the heading, and each row's name with what they do not share."""
-    shared = []
+    shared = ""
     names = [row.name.split("/") for row in section.rows]
     for key in ("preset", "aggregator"):
         values = [getattr(row.run, key, None) for row in section.rows]
         if len(set(values)) == 1:
-            shared += [f", {key} {values[0]}"] if values[0] else []
+            shared += f", {key} {values[0]}" if values[0] else ""
             continue
         for name, value in zip(names, values, strict=True):
             name[1:1] = [value] if value else []
-    return "".join(shared), ["/".join(name) for name in names]
+    return shared, ["/".join(name) for name in names]
 
 
 def _short(scores: Mapping[str, Spread], views: Sequence[str]) -> dict[str, str]:
-    texts = {name: f"{value.mean:.3f}" for name, value in scores.items()}
+    texts = {name: score_text(value.mean) for name, value in scores.items()}
     for name in ("overall", "tail"):
         if name in scores:
             texts[name] = spread_text(scores[name]).replace(" ", "")
     return {name: texts.get(name, "") for name in (*NUMBERS, *views)}
 
 
-def _chance(board: Board) -> dict[str, Spread]:
-    known = {name: value for name, value in board.chance.items() if value is not None}
-    return {name: Spread(value, None) for name, value in known.items()}
-
-
-def _beside(row: Row, board: Board) -> str:
-    """Overall mAP less the published one."""
-    published = counterpart(row, board.benchmark)
-    if published is None:
-        return ""
-    return f"{row.scores['overall'].mean - published.overall:+.3f}"
-
-
-def _cells(row: Row, rank: int, board: Board) -> dict[str, str]:
-    run = row.run
-    names = {"aggregator": run.aggregator if run else "", "preset": (run and run.preset) or ""}
-    rest = {BESIDE: _beside(row, board), "seeds": str(len(row.seeds) or "")}
-    rest["notes"] = "; ".join(row.marks)
-    return {"rank": str(rank), "method": row.name} | names | _texts(row.scores) | rest
-
-
 def _texts(scores: Mapping[str, Spread]) -> dict[str, str]:
     return dict.fromkeys(NUMBERS, "") | {k: spread_text(v) for k, v in scores.items()}
 
 
-def spread_text(value: Spread) -> str:
-    """Mean and deviation, for example "0.151 ± 0.003"."""
-    return f"{value.mean:.3f}" + ("" if value.std is None else f" ± {value.std:.3f}")
+def _chance(board: Board) -> dict[str, Spread]:
+    return {k: Spread(value, None) for k, value in board.chance.items() if value is not None}
 
 
-def _published_cells(row: PublishedRow) -> dict[str, str]:
-    values = published_numbers(row)
-    numbers = {name: f"{values[name]:.3f}" if name in values else "" for name in NUMBERS}
-    names = {"method": row.method, "encoder": row.encoder, "aggregator": row.aggregator or ""}
-    return {**names, **numbers, "source": where_published(row), "notes": row.note or ""}
-
-
-def published_numbers(row: PublishedRow) -> dict[str, float]:
-    """Those of `NUMBERS` that were printed."""
-    values = asdict(row)
-    return {name: values[name] for name in NUMBERS if values.get(name) is not None}
-
-
-def where_published(row: PublishedRow) -> str:
-    """Which table a published row is from."""
-    return "VideoLT's model zoo" if row.table == "zoo" else f"MEID, {table_title(row.table)}"
-
-
-def _published(board: Board) -> tuple[PublishedRow, ...]:
-    name = board.benchmark.published
-    return () if name is None else published_results(name)
-
-
-def _line(section: Section, rank: int, row: Row, board: Board) -> dict[str, Any]:
-    run, features = row.run, section.features
-    line: dict[str, Any] = {
-        "kind": kind_of(row.first),
-        "rank": rank,
-        "method": row.first.method,
-        "network": run.network if run else None,
-        "aggregator": run.aggregator if run else None,
-        "preset": run.preset if run else None,
-        "protocol": row.protocol,
-        "variant": json.dumps(row.variant, sort_keys=True) if row.variant else None,
-        "features": features.name if features else None,
-        "features_fingerprint": features.fingerprint if features else None,
-        "encoder": features.encoder if features else None,
-        "seeds": len(row.seeds) or None,
-        "marks": "; ".join(row.marks) or None,
-    }
-    published = counterpart(row, board.benchmark)
-    line["published_overall"] = None if published is None else published.overall
-    for measure, value in row.scores.items():
-        line |= {measure: value.mean, f"{measure}_std": value.std}
-    return line
-
-
-def _published_line(row: PublishedRow, board: Board) -> dict[str, Any]:
-    assert board.benchmark.published is not None
-    notes = (where_published(row), caution(board.benchmark.published), row.note)
-    return {
-        "kind": PUBLISHED,
-        "method": row.method,
-        "aggregator": row.aggregator,
-        "encoder": row.encoder,
-        "note": "; ".join(note for note in notes if note),
-        **published_numbers(row),
-    }
+def _last(row: Row, board: Board) -> dict[str, str]:
+    """Overall mAP less the published one, and how many seeds."""
+    printed = counterpart(row, board.benchmark)
+    overall = row.scores["overall"].mean
+    beside = "" if printed is None else difference_text(overall - printed.overall)
+    return {BESIDE: beside, "seeds": str(len(row.seeds) or "")}
 
 
 def _json(board: Board) -> str:

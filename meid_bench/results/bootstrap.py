@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -150,36 +151,37 @@ def weighted_ap(
     # Our threads share the cores already: BLAS's own would wait for each other.
     with threadpool_limits(1, "blas"), ThreadPoolExecutor(cores()) as pool:
         for classes in _class_blocks(positive, weights.shape[1]):
-            retrieved, correct = _counts(scores, positive, classes, clusters)
-            block = _ClassBlock(
-                retrieved=retrieved,
-                correct=correct,
-                cluster=np.concatenate([clusters[positive[:, c]] for c in classes]),
-                first=np.cumsum([0, *positive[:, classes].sum(axis=0)[:-1]]),
-            )
-            for part, ap in zip(rows, pool.map(block.ap, [weights[r] for r in rows]), strict=True):
+            counts = _counts(scores, positive, classes, clusters)
+            cluster = np.concatenate([clusters[positive[:, c]] for c in classes])
+            first = np.cumsum([0, *positive[:, classes].sum(axis=0)[:-1]])
+            block_ap = partial(_block_ap, counts, cluster, first)
+            for part, ap in zip(rows, pool.map(block_ap, [weights[r] for r in rows]), strict=True):
                 result[part, classes] = ap
     return result
 
 
-@dataclass(frozen=True)
-class _ClassBlock:
-    """Some classes' positives, P together: their clusters, and where each class's begin."""
+def _block_ap(
+    counts: tuple[NDArray[np.float32], NDArray[np.float32]],
+    cluster: NDArray[np.int64],
+    first: NDArray[np.int64],
+    weights: NDArray[np.float32],
+) -> NDArray[np.float64]:
+    """Weighted AP of some classes, (R, classes).
 
-    retrieved: NDArray[np.float32]
-    correct: NDArray[np.float32]
-    cluster: NDArray[np.int64]
-    first: NDArray[np.int64]
-
-    def ap(self, weights: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Weighted AP of these classes, (R, classes)."""
-        own = weights[:, self.cluster]
-        total = np.add.reduceat(own, self.first, axis=1)  # whole numbers: exact in float32
-        # Where a positive weighs nothing its precision does not count: avoid 0 / 0.
-        precision = (weights @ self.correct) / np.maximum(weights @ self.retrieved, 1)
-        gained = np.add.reduceat(own * precision, self.first, axis=1, dtype=np.float64)
-        ap: NDArray[np.float64] = np.full(total.shape, np.nan)
-        return np.divide(gained, total, out=ap, where=total > 0)
+    Args:
+        counts: As `_counts` gives them.
+        cluster: Of the classes' positives, (P,).
+        first: Where each class's positives begin among them.
+        weights: (R, G).
+    """
+    retrieved, correct = counts
+    own = weights[:, cluster]
+    total = np.add.reduceat(own, first, axis=1)  # whole numbers: exact in float32
+    # Where a positive weighs nothing its precision does not count: avoid 0 / 0.
+    precision = (weights @ correct) / np.maximum(weights @ retrieved, 1)
+    gained = np.add.reduceat(own * precision, first, axis=1, dtype=np.float64)
+    ap: NDArray[np.float64] = np.full(total.shape, np.nan)
+    return np.divide(gained, total, out=ap, where=total > 0)
 
 
 def _counts(

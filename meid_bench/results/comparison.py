@@ -104,7 +104,7 @@ def mark_ties(board: Board) -> tuple[Board, list[str]]:
         return board, []
     draws = RowDraws(board, tested)
     sections = [_marked(s, draws) if len(s.rows) > 1 else s for s in board.sections]
-    return replace(board, sections=tuple(sections)), list(draws.notes)
+    return replace(board, sections=tuple(sections)), draws.notes
 
 
 def _marked(section: Section, draws: RowDraws) -> Section:
@@ -157,16 +157,16 @@ def _tags(row: Row) -> list[str]:
 
 def _notes(board: Board, rows: Mapping[str, Row], draws: RowDraws) -> tuple[str, ...]:
     notes = []
-    seeds = {name: len(row.runs) for name, row in rows.items()}
-    if min(seeds.values()) == 1:
-        names = ", ".join(name for name, number in seeds.items() if number == 1)
+    fewest = min(len(row.runs) for row in rows.values())
+    if fewest == 1:
+        names = ", ".join(name for name, row in rows.items() if len(row.runs) == 1)
         notes.append(
             f"{names}: one seed. How far another would move the number it cannot tell; that is "
             "taken from rows with several seeds, and left out where there are none: such intervals "
             f"held a true zero in {ONE_SEED} of simulations where seeds move mAP 0, 0.5, 1, 2 and "
             "4 times as much as the test list does."
         )
-    if min(seeds.values()) in (2, 3):
+    if fewest in (2, 3):
         notes.append(
             "Two or three seeds say little of their own variance; the intervals are wider for it "
             f"(Student's t over the seeds of all rows), and held a true zero in {FEW_SEEDS} of the "
@@ -179,18 +179,10 @@ def _notes(board: Board, rows: Mapping[str, Row], draws: RowDraws) -> tuple[str,
         )
     if draws.clusters < FEW_CLUSTERS:
         notes.append(f"Only {draws.clusters} {draws.unit}: take the intervals with caution.")
-    first = next(iter(rows.values())).first
-    for label, pick in (("features", _features), ("protocol", _protocol)):
-        if any(pick(row) != pick(next(iter(rows.values()))) for row in rows.values()):
-            notes.append(f"The rows differ in {label} too, not in the method alone.")
-    if any(row.first.version != first.version for row in rows.values()):
+    if len({row.features_fingerprint for row in rows.values()}) > 1:
+        notes.append("The rows differ in features too, not in the method alone.")
+    if len({row.run.protocol if row.run else None for row in rows.values()}) > 1:
+        notes.append("The rows differ in protocol too, not in the method alone.")
+    if len({row.first.version for row in rows.values()}) > 1:
         notes.append("The rows were made by different versions of meid-bench.")
     return tuple(notes)
-
-
-def _features(row: Row) -> str | None:
-    return row.features_fingerprint
-
-
-def _protocol(row: Row) -> str | None:
-    return row.run.protocol if row.run else None

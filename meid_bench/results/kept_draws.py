@@ -76,16 +76,15 @@ class KeptDraws:
 
     def notes(self) -> list[str]:
         """What a reader may want to know of what was kept, sentences."""
-        notes = []
-        if self.stale:
-            names = ", ".join(folder.name for folder in self.stale)
-            notes.append(
-                f"Resamples were stale, of other scores or labels, and drawn anew: {names}"
-            )
-        if self.unkept:
-            names = ", ".join(folder.name for folder in self.unkept)
-            notes.append(f"Resamples could not be kept, and are drawn each time: {names}")
-        return notes
+        notes = {
+            "were stale, of other scores or labels, and drawn anew": self.stale,
+            "could not be kept, and are drawn each time": self.unkept,
+        }
+        return [
+            f"Resamples {note}: {', '.join(folder.name for folder in folders)}"
+            for note, folders in notes.items()
+            if folders
+        ]
 
     def _kept(self, folder: Path) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         nothing = np.zeros(0), np.zeros((0, 1 + len(self.benchmark.groups)))

@@ -52,11 +52,9 @@ def average_precision(scores: NDArray[Any], labels: NDArray[Any]) -> NDArray[np.
     r"""Average precision of every class, exact.
 
     AP = \sum_k (R_k - R_{k-1}) P_k over the distinct scores in descending order: equal scores are
-    one threshold, so that the order of the videos cannot matter. Every positive adds 1 / P to the
-    recall at its own score, hence AP is the mean over positives of the precision there, and that
-    needs two counts only: scores and positives that are at least as large. Each class's scores
-    are sorted once, as plain values (which numpy does many at a time), and the few positives are
-    looked up among them.
+    one threshold, so that the order of the videos cannot matter. It is the mean over positives of
+    the precision at their scores, and that needs two counts: scores and positives that are at
+    least as large. Each class's scores are sorted as plain values, and its positives looked up.
 
     Args:
         scores: Probabilities in [0, 1], (N, C), any float type.
@@ -99,12 +97,9 @@ def average_precision(scores: NDArray[Any], labels: NDArray[Any]) -> NDArray[np.
 def hits(scores: NDArray[Any], labels: NDArray[Any], k: int) -> NDArray[np.float64]:
     """Whether a true label of each video is among its k highest scores: Acc@k is the mean.
 
-    Where scores are equal at the edge of the k highest, which of them are among these is left to
-    a fair draw, and what is returned is the probability that the draw takes a true label, exactly.
-    So the order of classes and of videos cannot matter, what another tool gives for such scores
-    depends on its order and is this on average, and a constant score is worth what a random
-    ranking is. Counting such a label always, or never, would reward or punish saturated
-    probabilities, which are equal (to 1.0) in float32 where the logits were not.
+    Where scores are equal at the edge of the k highest, as saturated probabilities are, the value
+    is the probability that a fair draw among them takes a true label. So the order of classes and
+    of videos cannot matter, and a constant score is worth what a random ranking is.
 
     With t the k-th highest score, a < k scores above it, m equal to it, p of these true labels:
     1 where a true label is above t; otherwise 1 - C(m - p, k - a) / C(m, k - a).

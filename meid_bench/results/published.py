@@ -85,17 +85,19 @@ def published_rows(table: str) -> tuple[PublishedRow, ...]:
     return found
 
 
-def published_results(dataset: str) -> tuple[PublishedRow, ...]:
+def published_results(dataset: str | None) -> tuple[PublishedRow, ...]:
     """The rows that stand below a data set's board: whole methods, no ablations.
 
     What two tables print stands once, in the form that says more.
 
     Args:
-        dataset: `Benchmark.published`.
+        dataset: `Benchmark.published`; nothing was published where it is None.
 
     Raises:
         SettingError: Nothing was published of that data set.
     """
+    if dataset is None:
+        return ()
     _, rows = _load()
     found: dict[tuple[object, ...], PublishedRow] = {}
     for table in WHOLE_METHODS:

@@ -1,18 +1,17 @@
 """Records: the strict JSON of a run or a submission, and the files that stand beside it."""
 
-import json
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from meid_bench.codec import decode, read_json, read_json_lines
+from meid_bench.codec import decode, encode, read_json, read_json_lines, write_json
 from meid_bench.errors import DataError
-from meid_bench.files import atomic, write_text
+from meid_bench.files import atomic
 from meid_bench.results.metrics import Metrics
 
 SCHEMA = 1
@@ -179,10 +178,7 @@ class CurvePoint:
 
 def save_record(record: Record, folder: Path) -> None:
     """Write `folder`/result.json, whole or not at all; a run is finished once it is there."""
-    # allow_nan=False: a NaN in a record is a mistake of the one who made it, not a value.
-    data = {"kind": kind_of(record), **asdict(record)}
-    text = json.dumps(data, ensure_ascii=False, allow_nan=False, indent=1)
-    write_text(folder / RECORD, text + "\n")
+    write_json(folder / RECORD, {"kind": kind_of(record), **encode(record)})
 
 
 def kind_of(record: Record) -> str:
@@ -198,14 +194,21 @@ def load_record(path: Path) -> Record:
             does not belong there.
     """
     path = path / RECORD if path.is_dir() else path
-    data = _parse(path)
-    if isinstance(data, dict) and data.get("schema") != SCHEMA:
-        raise DataError(
-            f"{path} has schema {data.get('schema')!r}; this meid-bench reads schema {SCHEMA}: "
-            "use the version that wrote it, or run it again"
-        )
-    kind = str(data.pop("kind", None)) if isinstance(data, dict) else ""
     try:
+        data = read_json(path)
+    except FileNotFoundError as error:
+        raise DataError(f"{path} is missing: the run has not finished; run it again") from error
+    except (ValueError, OSError) as error:
+        raise DataError(f"{path} cannot be read as JSON ({error}); run it again") from error
+    try:
+        if not isinstance(data, dict):
+            raise ValueError("it must be an object")
+        if data.get("schema") != SCHEMA:
+            raise DataError(
+                f"{path} has schema {data.get('schema')!r}; this meid-bench reads schema {SCHEMA}: "
+                "use the version that wrote it, or run it again"
+            )
+        kind = str(data.pop("kind", None))
         if kind not in KINDS:
             raise ValueError(f"its kind is {kind}, expected one of {', '.join(KINDS)}")
         return decode(KINDS[kind], data)
@@ -291,12 +294,3 @@ def read_curve(folder: Path) -> list[CurvePoint]:
         DataError: A line is damaged.
     """
     return read_json_lines(folder / CURVE, CurvePoint, "run it again")
-
-
-def _parse(path: Path) -> Any:
-    try:
-        return read_json(path)
-    except FileNotFoundError as error:
-        raise DataError(f"{path} is missing: the run has not finished; run it again") from error
-    except (ValueError, OSError) as error:
-        raise DataError(f"{path} cannot be read as JSON ({error}); run it again") from error

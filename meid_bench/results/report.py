@@ -2,8 +2,8 @@
 
 import base64
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,29 +13,26 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from meid_bench import __version__
-from meid_bench.benchmark.benchmark import BENCHMARK_FILE, Benchmark, load_benchmark
+from meid_bench.benchmark.benchmark import BENCHMARK_FILE, load_benchmark
+from meid_bench.benchmark.longtail import GROUPS
 from meid_bench.errors import DataError
 from meid_bench.files import benchmark_dir, home, runs_dir, write_text
+from meid_bench.number_text import score_text
 from meid_bench.results import report_plots
 from meid_bench.results.board import Board, make_board
-from meid_bench.results.board_text import published_numbers, where_published
+from meid_bench.results.board_text import published_lines
 from meid_bench.results.comparison import mark_ties
+from meid_bench.results.counterpart import counterpart
 from meid_bench.results.metrics import NUMBERS
-from meid_bench.results.published import PublishedRow, caution, published_results
-from meid_bench.results.record import CurvePoint, read_curve, read_records
-from meid_bench.results.report_rows import (
-    cells,
-    class_aps,
-    match_published,
-    row_labels,
-    run_facts,
-    run_title,
-)
+from meid_bench.results.published import caution
+from meid_bench.results.record import RECORD, CurvePoint, read_curve, read_records
+from meid_bench.results.report_rows import cells, class_aps, row_labels, run_facts, run_title
 
 # All pictures of one page together; Bokeh itself takes 1.3 MB of the 5.
 PICTURE_BYTES = 2_000_000
 PICTURES = "inspect-*.png"
 COLUMNS = ("rank", "method", *NUMBERS, "aggregator", "preset", "seeds", "notes")
+PUBLISHED = ("method", *NUMBERS, "encoder", "aggregator", "source", "notes")
 
 
 @dataclass(frozen=True)
@@ -71,19 +68,19 @@ def write_report(
         MeidBenchError: A named benchmark has not been built.
     """
     root = home() if root is None else root
-    names = _with_runs(root) if datasets is None else datasets
-    parts, problems, runs = [], [], 0
-    for position, name in enumerate(names):
+    if datasets is None:
+        built = (path.parent.name for path in benchmark_dir(root, "").glob(f"*/{BENCHMARK_FILE}"))
+        datasets = [n for n in sorted(built) if any(runs_dir(root, n).glob(f"*/{RECORD}"))]
+    parts, problems = [], []
+    for position, name in enumerate(datasets):
         benchmark = load_benchmark(name, root)
         records, unreadable = read_records(runs_dir(root, name))
         board, untested = mark_ties(make_board(records, benchmark, quick=quick))
-        problems += [*unreadable, *untested]
         part = _Part(f"d{position}", board)
         parts.append(part)
-        problems += part.problems
-        runs += sum(len(row.runs) for row in board.rows)
+        problems += [*unreadable, *untested, *part.problems]
     write_text(path, _render(parts, problems))
-    return Report(path, runs, tuple(problems))
+    return Report(path, sum(len(part.runs) for part in parts), tuple(problems))
 
 
 class _Part:
@@ -94,68 +91,81 @@ class _Part:
         self.board = board
         self.problems: list[str] = []
         self.labels = row_labels(board)
-        self.curves = self._curves()
-        self.published = _published(board.benchmark)
-        self.matched = match_published(board, self.labels)
+        rows = list(zip(self.labels, board.rows, strict=True))
+        self.runs = [
+            (run_title(label, record), folder, record)
+            for label, row in rows
+            for folder, record in row.runs.items()
+        ]
+        printed = {label: counterpart(row, board.benchmark) for label, row in rows}
+        self.matched = {
+            label: {group: getattr(numbers, group) for group in GROUPS}
+            for label, numbers in printed.items()
+            if numbers is not None
+        }
+        self.curves = self._read_curves()
+        self.pictures = self._read_pictures()
 
-    def _curves(self) -> list[report_plots.Curve]:
-        found = []
+    def _read_curves(self) -> list[report_plots.Curve]:
+        curves = []
         for position, (label, row) in enumerate(zip(self.labels, self.board.rows, strict=True)):
             seeds: dict[str, list[CurvePoint]] = {}
             for folder, record in row.runs.items():
                 try:
-                    points = read_curve(folder)
+                    seeds[run_title(label, record)] = read_curve(folder)
                 except DataError as error:
                     self.problems.append(str(error))
-                    continue
-                if points:
-                    seeds[run_title(label, record)] = points
+            seeds = {run: points for run, points in seeds.items() if points}
             if seeds:
                 colour, dash = report_plots.curve_style(position)
-                found.append(report_plots.Curve(f"curve-{position}", label, colour, dash, seeds))
-        return found
+                curves.append(report_plots.Curve(f"curve-{position}", label, colour, dash, seeds))
+        return curves
+
+    def _read_pictures(self) -> list[dict[str, str]]:
+        pictures, size = [], 0
+        for path in (p for _, folder, _ in self.runs for p in sorted(folder.glob(PICTURES))):
+            content = path.read_bytes()
+            size += len(content)
+            if size > PICTURE_BYTES:
+                self.problems.append(f"{path} is left out: the page's pictures would pass 2 MB")
+                break
+            title = f"{path.stem.removeprefix('inspect-')}, {path.parent.name}"
+            pictures.append({"title": title, "data": base64.b64encode(content).decode()})
+        return pictures
 
     def context(self) -> dict[str, Any]:
         """What the template shows."""
         board, benchmark = self.board, self.board.benchmark
-        runs = [
-            (label, folder, record)
-            for label, row in zip(self.labels, board.rows, strict=True)
-            for folder, record in row.runs.items()
-        ]
         sections = [
-            (section.title, [cells(rank, row) for rank, row in enumerate(section.rows, 1)])
+            (section.title, [cells(rank, row, board) for rank, row in enumerate(section.rows, 1)])
             for section in board.sections
         ]
         filled = [row["cells"] for _, rows in sections for row in rows]
+        published = published_lines(board)
         # A column that says nothing in any row only takes room.
-        columns = [key for key in COLUMNS if any(row[key]["text"] for row in filled)]
         return {
             "id": self.id,
             "name": benchmark.name,
             "title": board.title,
             "fingerprint": benchmark.fingerprint,
-            "columns": [
-                {"key": key, "title": key, "number": key in {"rank", "seeds", *NUMBERS}}
-                for key in columns
-            ],
-            "sections": [{"title": title, "rows": rows} for title, rows in sections],
+            "columns": [key for key in COLUMNS if any(row[key]["text"] for row in filled)],
+            "numeric": {"rank", "seeds", *NUMBERS},
+            "sections": sections,
             "chance": dict.fromkeys(COLUMNS, "")
             | {"method": "chance"}
-            | {name: f"{v:.3f}" for name, v in board.chance.items() if v is not None},
+            | {name: score_text(value) for name, value in board.chance.items()},
             "left_out": board.left_out,
-            "published": self.published and _published_context(benchmark, self.published),
+            "published": published,
+            "published_columns": [k for k in PUBLISHED if any(line[k] for line in published)],
+            "published_name": benchmark.published,
+            "caution": caution(benchmark.published) if benchmark.published else "",
             "matched": self.matched,
             "labels": self.labels,
             "curves": self.curves,
-            "pictures": self._pictures(folder for _, folder, _ in runs),
-            "warnings": [
-                {"run": run_title(label, record), "text": text}
-                for label, _, record in runs
-                for text in record.warnings
-            ],
-            "runs": [run_facts(label, folder, record) for label, folder, record in runs],
-        }  # fmt: skip
+            "pictures": self.pictures,
+            "warnings": [(run, text) for run, _, record in self.runs for text in record.warnings],
+            "runs": [run_facts(*run) for run in self.runs],
+        }
 
     def data(self) -> dict[str, Any]:
         """What the script draws."""
@@ -163,10 +173,9 @@ class _Part:
         group = {int(c): name for name, index in benchmark.groups.items() for c in index}
         plots: dict[str, Any] = {}
         if rows:
+            counts = int(benchmark.counts.min()), int(benchmark.counts.max())
             plots |= report_plots.bars(rows, self.labels, self.matched)
-            plots |= report_plots.classes(
-                benchmark.bins, int(benchmark.counts.min()), int(benchmark.counts.max())
-            )
+            plots |= report_plots.classes(benchmark.bins, *counts)
             plots |= report_plots.gain()
         if self.curves:
             plots |= report_plots.curves(self.curves)
@@ -181,42 +190,6 @@ class _Part:
             "plots": plots,
         }
 
-    def _pictures(self, folders: Iterable[Path]) -> list[dict[str, str]]:
-        pictures, size = [], 0
-        for path in (path for folder in folders for path in sorted(folder.glob(PICTURES))):
-            content = path.read_bytes()
-            size += len(content)
-            if size > PICTURE_BYTES:
-                self.problems.append(f"{path} is left out: the page's pictures would pass 2 MB")
-                break
-            title = f"{path.stem.removeprefix('inspect-')}, {path.parent.name}"
-            pictures.append({"title": title, "data": base64.b64encode(content).decode()})
-        return pictures
-
-
-def _published(benchmark: Benchmark) -> tuple[PublishedRow, ...]:
-    return () if benchmark.published is None else published_results(benchmark.published)
-
-
-def _published_context(benchmark: Benchmark, rows: Sequence[PublishedRow]) -> dict[str, Any]:
-    printed = [published_numbers(row) for row in rows]
-    return {
-        "name": benchmark.published,
-        "caution": caution(benchmark.published or ""),
-        "noted": any(row.note for row in rows),
-        "numbers": [name for name in NUMBERS if any(name in numbers for numbers in printed)],
-        "rows": [
-            asdict(row) | {"where": where_published(row), "numbers": numbers}
-            for row, numbers in zip(rows, printed, strict=True)
-        ],
-    }
-
-
-def _with_runs(root: Path) -> list[str]:
-    """Built benchmarks that have a record, by name."""
-    built = sorted(path.parent.name for path in benchmark_dir(root, "").glob(f"*/{BENCHMARK_FILE}"))
-    return [name for name in built if any(runs_dir(root, name).glob("*/result.json"))]
-
 
 def _render(parts: Sequence[_Part], problems: Sequence[str]) -> str:
     assets = Path(__file__).with_name("report_assets")
@@ -225,14 +198,13 @@ def _render(parts: Sequence[_Part], problems: Sequence[str]) -> str:
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     data = json.dumps({part.id: part.data() for part in parts}, ensure_ascii=False)
-    contexts = [part.context() for part in parts]
     title = f"meid-bench: {parts[0].board.title}" if len(parts) == 1 else "meid-bench: results"
     return environment.get_template("page.html").render(
         title=title,
         version=__version__,
         date=datetime.now(UTC).strftime("%Y-%m-%d"),
-        datasets=contexts,
-        problems=[*problems, *(p for part in parts for p in part.problems if p not in problems)],
+        datasets=[part.context() for part in parts],
+        problems=problems,
         style=Markup((assets / "style.css").read_text(encoding="utf-8")),
         script=Markup((assets / "page.js").read_text(encoding="utf-8")),
         # BokehJS itself, without its widgets, tables and typesetting.

@@ -1,9 +1,9 @@
 """The report's plots: Bokeh figures that the page embeds and fills with what is chosen."""
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import nan
 from typing import Any
 
 from bokeh.embed import json_item
@@ -66,9 +66,9 @@ def bars(
             y0=place, y1=place, x0="low", x1="high", source=source, line_width=2
         )
         spread_line.glyph.tags = ["line_color=ink"]
-        plot.add_tools(_hover([drawn], [("", "@row"), ("@group", "@text")]))
+        plot.add_tools(HoverTool(renderers=[drawn], tooltips=[("", "@row"), ("@group", "@text")]))
         _published_marks(plot, labels, published, group, place)
-    return _item(plot, "bars")
+    return {"bars": json_item(plot)}
 
 
 def classes(bins: Bins, smallest: int, largest: int) -> dict[str, Any]:
@@ -93,8 +93,8 @@ def classes(bins: Bins, smallest: int, largest: int) -> dict[str, Any]:
         dots.glyph.tags = [f"fill_color={name}", "line_color=paper"]
         renderers.append(dots)
     tips = [("", "@name"), ("@method", "@ap{0.000}"), ("training videos", "@count (@group)")]
-    plot.add_tools(_hover(renderers, tips))
-    return _item(plot, "classes")
+    plot.add_tools(HoverTool(renderers=renderers, tooltips=tips))
+    return {"classes": json_item(plot)}
 
 
 def gain() -> dict[str, Any]:
@@ -115,8 +115,8 @@ def gain() -> dict[str, Any]:
     )
     plot.xgrid.grid_line_color = None
     tips = [("", "@name"), ("gain", "@gain{+0.000}"), ("training videos", "@count (@group)")]
-    plot.add_tools(_hover([drawn], tips))
-    return _item(plot, "gain")
+    plot.add_tools(HoverTool(renderers=[drawn], tooltips=tips))
+    return {"gain": json_item(plot)}
 
 
 def curves(rows: Sequence[Curve]) -> dict[str, Any]:
@@ -125,10 +125,11 @@ def curves(rows: Sequence[Curve]) -> dict[str, Any]:
     renderers = []
     for row in rows:
         for run, points in row.seeds.items():
+            overall = [point.val.get("overall") for point in points]
             source = ColumnDataSource(
                 {
                     "epoch": list(range(1, len(points) + 1)),
-                    "map": [_or_nan(point.val.get("overall")) for point in points],
+                    "map": [nan if value is None else value for value in overall],
                 }
             )
             line = plot.line(
@@ -137,8 +138,9 @@ def curves(rows: Sequence[Curve]) -> dict[str, Any]:
             )  # fmt: skip
             line.tags = [row.name]
             renderers.append(line)
-    plot.add_tools(_hover(renderers, [("", "$name"), ("epoch", "@epoch"), ("mAP", "@map{0.000}")]))
-    return _item(plot, "curves")
+    tips = [("", "$name"), ("epoch", "@epoch"), ("mAP", "@map{0.000}")]
+    plot.add_tools(HoverTool(renderers=renderers, tooltips=tips))
+    return {"curves": json_item(plot)}
 
 
 def curve_style(position: int) -> tuple[str, str]:
@@ -172,7 +174,9 @@ def _published_marks(
         x="value", y=place, marker="diamond", size=13, fill_alpha=0, line_width=2, source=source
     )
     marks.glyph.tags = ["line_color=ink"]
-    plot.add_tools(_hover([marks], [("", "@row"), ("@group", "@value{0.000}")]))
+    plot.add_tools(
+        HoverTool(renderers=[marks], tooltips=[("", "@row"), ("@group", "@value{0.000}")])
+    )
 
 
 def _figure(**options: Any) -> Any:
@@ -183,16 +187,3 @@ def _figure(**options: Any) -> Any:
     plot.axis.axis_label_text_font_size = "14px"
     plot.axis.axis_label_text_font_style = "normal"
     return plot
-
-
-def _hover(renderers: list[Any], tooltips: list[tuple[str, str]]) -> HoverTool:
-    return HoverTool(renderers=renderers, tooltips=tooltips)
-
-
-def _item(plot: Any, name: str) -> dict[str, Any]:
-    item: dict[str, Any] = json.loads(json.dumps(json_item(plot)))
-    return {name: item}
-
-
-def _or_nan(value: float | None) -> float:
-    return float("nan") if value is None else value

@@ -1,20 +1,21 @@
 """The report's lines: labels, cells and facts of rows and runs, in words."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from meid_bench.benchmark.longtail import GROUPS
+from meid_bench.codec import encode
+from meid_bench.number_text import score_text
 from meid_bench.results.board import Board
-from meid_bench.results.board_text import spread_text
-from meid_bench.results.counterpart import counterpart
+from meid_bench.results.board_text import row_texts
 from meid_bench.results.metrics import NUMBERS
 from meid_bench.results.record import Record, Result
 from meid_bench.results.repeat_command import repeat_command
-from meid_bench.results.rows import Row, Spread
+from meid_bench.results.rows import Row
+
+METRICS = ("val", "test", "last_epoch_val", "last_epoch_test")
 
 
 def row_labels(board: Board) -> list[str]:
@@ -37,36 +38,13 @@ def row_labels(board: Board) -> list[str]:
     ]
 
 
-def match_published(board: Board, labels: Sequence[str]) -> dict[str, dict[str, float]]:
-    """Label to the group values of its row's published counterpart."""
-    matched = {}
-    for row, label in zip(board.rows, labels, strict=True):
-        published = counterpart(row, board.benchmark)
-        if published is not None:
-            matched[label] = {group: float(getattr(published, group)) for group in GROUPS}
-    return matched
-
-
-def cells(rank: int, row: Row) -> dict[str, Any]:
+def cells(rank: int, row: Row, board: Board) -> dict[str, Any]:
     """A line of the board: for every column its text, and the value to sort it by."""
-    aggregator = row.run.aggregator if row.run else ""
-    texts: dict[str, str] = {
-        "method": row.name,
-        "aggregator": aggregator,
-        "preset": (row.run and row.run.preset) or "",
-        "notes": "; ".join(row.marks),
-    }
+    texts = row_texts(rank, row, board)
     line = {key: {"text": text, "value": text} for key, text in texts.items()}
-    line["rank"] = {"text": str(rank), "value": str(rank)}
-    seeds = str(len(row.seeds) or "")
-    line["seeds"] = {"text": seeds, "value": seeds}
-    for name in NUMBERS:
-        spread: Spread | None = row.scores.get(name)
-        line[name] = {
-            "text": "" if spread is None else spread_text(spread),
-            "value": "" if spread is None else repr(spread.mean),
-        }
-    return {"method": row.first.method, "aggregator": aggregator, "cells": line}
+    for name in row.scores:
+        line[name]["value"] = repr(row.scores[name].mean)
+    return {"method": row.first.method, "aggregator": texts["aggregator"], "cells": line}
 
 
 def class_aps(row: Row) -> list[float | None]:
@@ -82,25 +60,22 @@ def run_title(label: str, record: Record) -> str:
     return f"{label}, seed {record.seed}" if isinstance(record, Result) else label
 
 
-def run_facts(label: str, folder: Path, record: Record) -> dict[str, Any]:
+def run_facts(title: str, folder: Path, record: Record) -> dict[str, Any]:
     """Everything that a record says, in words, and the command that repeats it."""
-    skipped = {"test", "val", "last_epoch_test", "last_epoch_val", "warnings", "missing"}
-    facts: list[tuple[str, str]] = [("folder", folder.name)]
-    for name in ("val", "test", "last_epoch_val", "last_epoch_test"):
+    facts = {"folder": folder.name}
+    for name in METRICS:
         metrics = getattr(record, name, None)
         if metrics is not None:
-            values = {n: getattr(metrics, n) for n in NUMBERS}
-            facts.append((name.replace("_", " "), _listed(values)))
+            facts[name] = _listed({number: getattr(metrics, number) for number in NUMBERS})
     missing = record.missing if isinstance(record, Result) else {}
-    facts.append(("missing", _listed({split: len(ids) for split, ids in missing.items()})))
-    for name, value in asdict(record).items():
-        if name not in skipped:
-            facts.append((name.replace("_", " "), _listed(value)))
+    facts["missing"] = _listed({split: len(ids) for split, ids in missing.items()})
+    others = {name: value for name, value in encode(record).items() if name not in facts}
+    facts |= {name: _listed(value) for name, value in others.items() if name != "warnings"}
     return {
-        "title": run_title(label, record),
-        "overall": f"{record.test.overall:.3f}",
+        "title": title,
+        "overall": score_text(record.test.overall),
         "command": repeat_command(record),
-        "facts": [(name, text) for name, text in facts if text],
+        "facts": [(name.replace("_", " "), text) for name, text in facts.items() if text],
     }
 
 
@@ -108,7 +83,7 @@ def _listed(value: Any) -> str:
     """A value of a record in words."""
     if isinstance(value, Mapping):
         return ", ".join(f"{key} = {_listed(item)}" for key, item in value.items())
-    if isinstance(value, list | tuple):
+    if isinstance(value, list):
         return "; ".join(map(_listed, value))
     if isinstance(value, float):
         return f"{value:.6g}"

@@ -60,19 +60,17 @@ def rescored(folder: Path, benchmark: Benchmark) -> Metrics:
 
 def _difference(recorded: Metrics, computed: Metrics) -> str | None:
     """The first number in which they differ, in words."""
-    pairs = [(name, getattr(recorded, name), getattr(computed, name)) for name in NUMBERS]
-    pairs += [
-        (f"AP of class {c}", old, new)
-        for c, (old, new) in enumerate(
-            zip(recorded.per_class_ap, computed.per_class_ap, strict=False)
-        )
-    ]
-    pairs.append(("number of classes", len(recorded.per_class_ap), len(computed.per_class_ap)))
-    for view in {**recorded.views, **computed.views}:
-        for name in NUMBERS:
-            old, new = (each.views.get(view, {}).get(name) for each in (recorded, computed))
-            pairs.append((f"{view} {name}", old, new))
-    for name, old, new in pairs:
+    before, after = _named(recorded), _named(computed)
+    for name in {**before, **after}:
+        old, new = before.get(name), after.get(name)
         if (old is None) != (new is None) or abs((old or 0) - (new or 0)) > TOLERANCE:
             return f"its record says {name} {old}, its scores give {new}"
     return None
+
+
+def _named(metrics: Metrics) -> dict[str, float | None]:
+    numbers = {name: getattr(metrics, name) for name in NUMBERS}
+    numbers |= {f"AP of class {c}": value for c, value in enumerate(metrics.per_class_ap)}
+    for view, values in metrics.views.items():
+        numbers |= {f"{view} {name}": value for name, value in values.items()}
+    return numbers

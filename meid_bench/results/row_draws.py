@@ -80,15 +80,14 @@ class RowDraws:
 
         They hold together with those of all pairs of rows of the sections that the two are in.
         """
-        own = [
-            s for s in self._sections if any(row is r for row in s.rows for r in (first, second))
-        ]
+        own = [s for s in self._sections if any(row is first or row is second for row in s.rows)]
         names = tuple(_key(row) for section in own for row in section.rows if self.has(row))
-        found = {
-            measure: self._joint(names, measure).interval(_key(first), _key(second))
-            for measure in MEASURES
-        }
-        return {measure: interval for measure, interval in found.items() if interval is not None}
+        found = {}
+        for measure in MEASURES:
+            interval = self._joint(names, measure).interval(_key(first), _key(second))
+            if interval is not None:
+                found[measure] = interval
+        return found
 
     def dropped(self) -> dict[str, float]:
         """Measure to the mean number of classes that a resample left without positives."""

@@ -10,10 +10,10 @@ import torch
 
 from meid_bench import distributed
 from meid_bench.errors import SettingError
-from meid_bench.files import readable
 from meid_bench.methods.method import Batch, Method
 from meid_bench.methods.settings import RunnerConfig
 from meid_bench.methods.trainable import training_mode
+from meid_bench.number_text import size_text
 from meid_bench.training.data import Examples
 from meid_bench.training.epoch import Stepper
 
@@ -55,17 +55,17 @@ def choose_cache(
     """
     if mode != "auto":
         named = "host" if mode == "device" and device.type == "cpu" else mode
-        return Cache(named, f"{readable(needed)} of features, --cache {mode}")
+        return Cache(named, f"{size_text(needed)} of features, --cache {mode}")
     if device.type == "cuda" and full is None:
         free = torch.cuda.mem_get_info(device)[0]
         if needed <= DEVICE_SHARE * free:
-            reason = f"{readable(needed)} of features fit into {device}'s free {readable(free)}"
+            reason = f"{size_text(needed)} of features fit into {device}'s free {size_text(free)}"
             return Cache("device", reason)
     free = free_host_memory() // processes
     if needed <= HOST_SHARE * free and full != "host":
-        reason = f"{readable(needed)} of features fit into {readable(free)} of free main memory"
+        reason = f"{size_text(needed)} of features fit into {size_text(free)} of free main memory"
         return Cache("host", reason)
-    short = f"{readable(needed)} of features are too much for {readable(free)} of free memory"
+    short = f"{size_text(needed)} of features are too much for {size_text(free)} of free memory"
     return Cache("stream", short)
 
 

@@ -7,6 +7,7 @@ import torch
 
 from meid_bench.methods.method import Batch, Method, Stage
 from meid_bench.methods.settings import RunnerConfig
+from meid_bench.number_text import score_text
 from meid_bench.results.record import StageResult
 from meid_bench.training.data import Examples, draw_frames
 
@@ -43,6 +44,6 @@ def setback(stages: Sequence[StageResult]) -> list[str]:
     before, last = stages[-2:]
     return [
         f"Stage {last.name!r} never came up to the one before it: best val mAP "
-        f"{last.best_val_map:.3f} after {before.best_val_map:.3f}; it may want a higher learning "
-        "rate or more epochs"
+        f"{score_text(last.best_val_map)} after {score_text(before.best_val_map)}; it may want a "
+        "higher learning rate or more epochs"
     ]

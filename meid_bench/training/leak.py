@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from tabulate import tabulate
 
 from meid_bench.benchmark.benchmark import Benchmark
+from meid_bench.number_text import difference_text, interval_text, score_text
 from meid_bench.results.bootstrap import Resampled, resample
 from meid_bench.results.joint_intervals import CONFIDENCE, seed_draws
 from meid_bench.results.kept_draws import cluster_videos
@@ -174,11 +175,13 @@ def _measure_table(leak: Leak, measure: str) -> str:
     for row, label in enumerate(leak.labels):
         first, second = leak.full[:, row, column]
         if not np.isnan(first - second):
-            ends = f"[{leak.low[row, column]:+.3f}, {leak.high[row, column]:+.3f}]"
-            lines.append([label, f"{first:.3f}", f"{second:.3f}", f"{first - second:+.3f}", ends])
+            sides = score_text(first), score_text(second), difference_text(first - second)
+            ends = interval_text(leak.low[row, column], leak.high[row, column])
+            lines.append([label, *sides, ends])
     by_chance = (chance(each.labels("test"), each.groups)[measure] for each in leak.benchmarks)
     first, second = (np.nan if value is None else value for value in by_chance)
-    lines.append(["chance", f"{first:.3f}", f"{second:.3f}", f"{first - second:+.3f}", ""])
+    sides = score_text(first), score_text(second), difference_text(first - second)
+    lines.append(["chance", *sides, ""])
     names = [benchmark.name for benchmark in leak.benchmarks]
     headers = [measure, *names, "difference", "interval"]
     return tabulate(lines, headers=headers, disable_numparse=True)

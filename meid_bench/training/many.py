@@ -16,6 +16,7 @@ from meid_bench.cores import cores
 from meid_bench.errors import MeidBenchError, SettingError
 from meid_bench.mainless import mainless
 from meid_bench.methods.registry import registered
+from meid_bench.number_text import score_text
 from meid_bench.results.record import Result
 from meid_bench.training.checkpoint import Checkpoint
 from meid_bench.training.execution import Execution
@@ -263,7 +264,7 @@ def outcome_line(outcome: Outcome) -> str:
     if outcome.result is None:
         return f"{name} FAILED: {outcome.error}"
     test = outcome.result.test
-    tail = "" if test.tail is None else f", tail {test.tail:.3f}"
+    tail = "" if test.tail is None else f", tail {score_text(test.tail)}"
     seconds = outcome.result.seconds or 0.0
     end = "was there already" if outcome.skipped else f"{seconds:.0f} s"
-    return f"{name}: test mAP {test.overall:.3f}{tail}, {end}"
+    return f"{name}: test mAP {score_text(test.overall)}{tail}, {end}"

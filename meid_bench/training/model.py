@@ -1,6 +1,5 @@
 """Model: what it takes to rebuild a trained method, beside its weights in a run's folder."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +9,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from meid_bench.codec import decode, encode, read_json
+from meid_bench.codec import decode, read_json, write_json
 from meid_bench.errors import DataError, MeidBenchError
-from meid_bench.files import atomic, write_text
+from meid_bench.files import atomic
 from meid_bench.methods.aggregators import aggregator_maker, find_aggregator
 from meid_bench.methods.layers import AggregatorConfig
 from meid_bench.methods.method import Method, MethodConfig, Stage, Task
@@ -67,7 +66,7 @@ def save_model(model: Model, state: Mapping[str, Tensor], folder: Path) -> None:
     """Write weights (without pickles) and description; each whole or not at all."""
     with atomic(folder / WEIGHTS) as temporary:
         save_file(dict(state), temporary)
-    write_text(folder / MODEL, json.dumps(encode(model), ensure_ascii=False, indent=1) + "\n")
+    write_json(folder / MODEL, model)
 
 
 def load_model(folder: Path, device: torch.device) -> tuple[Model, Method]:

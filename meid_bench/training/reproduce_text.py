@@ -8,6 +8,7 @@ from tabulate import tabulate
 from meid_bench.benchmark.benchmark import load_benchmark
 from meid_bench.benchmark.longtail import table1_row
 from meid_bench.errors import MeidBenchError
+from meid_bench.number_text import difference_text, score_text
 from meid_bench.results.board import PROTOCOL_TITLES
 from meid_bench.results.board_text import spread_text
 from meid_bench.results.counterpart import unchanged
@@ -56,7 +57,7 @@ def _ours(one: Reproduced, preset: str | None) -> str:
         line |= {name: spread_text(row.scores[name]) for name in HEADINGS if name in row.scores}
         published = _comparable(one.part, variant, row)
         if published is not None:
-            line["ours - paper"] = f"{row.scores['overall'].mean - published.overall:+.3f}"
+            line["ours - paper"] = difference_text(row.scores["overall"].mean - published.overall)
         line["seeds"] = str(len(row.seeds))
         line["notes"] = "; ".join(_notes(one.part, variant, row, preset))
         lines.append(line)
@@ -93,7 +94,7 @@ def _theirs(part: TablePart) -> str:
     lines = []
     for row in part.published:
         numbers = {name: getattr(row, name) for name in HEADINGS}
-        known = {name: f"{value:.3f}" for name, value in numbers.items() if value is not None}
+        known = {name: score_text(value) for name, value in numbers.items()}
         lines.append({"method": row.method, **known, "notes": row.note or ""})
     return _table(lines, ["method", *HEADINGS, "notes"])
 

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from tabulate import tabulate
 
 from meid_bench.errors import MeidBenchError
 from meid_bench.methods.toy_task import TASK
+from meid_bench.number_text import duration_text
 from meid_bench.training.paper_table import Block, Variant
 from meid_bench.training.reproduce import (
     TablePart,
@@ -146,7 +146,7 @@ def format_plan(planned: Sequence[PlannedBlock], title: str, devices: Sequence[s
     left = sum(row.seconds_left for row in rows) / len(devices)
     unknown = sum(row.unfinished for row in rows if row.seconds is None)
     parts.append(
-        f"About {_time(left)} for what is not finished"
+        f"About {duration_text(left)} for what is not finished"
         + (f", without {unknown} runs of which nothing can be measured yet" if unknown else "")
         + ". From a few steps of each row here and now: reading features into memory, and AP, come "
         "on top. Nothing was run: no record, no folder."
@@ -163,8 +163,8 @@ def _block_text(planned: PlannedBlock) -> str:
             "preset": row.preset or "",
             "epochs": "" if row.epochs is None else str(row.epochs),
             **{state: ",".join(map(str, seeds)) for state, seeds in row.seeds.items()},
-            "a run": "" if row.seconds is None else _time(row.seconds),
-            "left": "" if row.seconds is None else _time(row.seconds_left),
+            "a run": "" if row.seconds is None else duration_text(row.seconds),
+            "left": "" if row.seconds is None else duration_text(row.seconds_left),
             "": row.note,
         }
         for row in planned.rows
@@ -197,8 +197,3 @@ def _listed(settings: Mapping[str, Any]) -> str:
         for name, value in settings.items()
     )
     return ", ".join(shown) or "nothing else"
-
-
-def _time(seconds: float) -> str:
-    """Hours, minutes and seconds, for example "1:23:45"."""
-    return str(timedelta(seconds=max(1, round(seconds))) if seconds else timedelta())

@@ -8,6 +8,7 @@ from typing import Any
 from meid_bench import distributed
 from meid_bench.codec import json_line
 from meid_bench.errors import SettingError
+from meid_bench.number_text import score_text
 from meid_bench.progress import Progress
 from meid_bench.results.record import CURVE, RECORD, CurvePoint
 from meid_bench.training.checkpoint import Checkpoint
@@ -71,7 +72,7 @@ def curve_log(
             if bar is not None:
                 loss = "not finite" if point.loss is None else f"{point.loss:.4f}"
                 overall = point.val["overall"] or 0
-                bar.update(note=f"{point.stage}, loss {loss}, val mAP {overall:.3f}")
+                bar.update(note=f"{point.stage}, loss {loss}, val mAP {score_text(overall)}")
             if writer is not None:
                 _write(writer, point)
 

@@ -18,7 +18,7 @@ class Item:
     number: float = 0.0
 
 
-ODD = ["\u2028", "\u2029", "\x85", "\x1c\x1e", "\r\n", "\x0b\x0c", "ü 視", "\udcff", "\0"]
+ODD = ["\u2028", "\u2029", "\x85", "\x1c\x1e", "\r\n", "\x0b\x0c", "ü 視", "\0"]
 
 
 @pytest.mark.parametrize("text", ODD)
@@ -32,9 +32,11 @@ def test_whatever_text_is_one_line_and_comes_back(text: str, tmp_path: Path) -> 
 
 def test_a_decoders_message_never_closes_a_store(tmp_path: Path) -> None:
     failures = [Failure(f"v{n}", f"broken{text}here", "pyav") for n, text in enumerate(ODD)]
-    update_failures(tmp_path, [], failures)
+    update_failures(tmp_path, [], [*failures, Failure("w", "of \udcff", "pyav")])
     update_failures(tmp_path, ["v0"], [])
-    assert list(load_failures(tmp_path).values()) == failures[1:]
+    assert list(load_failures(tmp_path).values()) == [
+        *failures[1:], Failure("w", "of \\udcff", "pyav"),
+    ]  # fmt: skip
 
 
 def test_what_another_program_wrote_unescaped_is_read(tmp_path: Path) -> None:

@@ -83,14 +83,6 @@ def test_missing_key_is_refused_even_where_null_is_allowed(result, tmp_path, nam
         load_result(tmp_path)
 
 
-def test_nested_keys_are_strict_too(result, tmp_path):
-    data = changed(result)
-    data["test"]["extra"] = 1
-    (tmp_path / RECORD).write_text(json.dumps(data))
-    with pytest.raises(DataError, match=r"unknown key 'test\.extra'"):
-        load_result(tmp_path)
-
-
 def test_a_submission_is_read_as_one_and_is_no_run(tmp_path):
     submission = make_submission()
     save_record(submission, tmp_path)
@@ -100,7 +92,7 @@ def test_a_submission_is_read_as_one_and_is_no_run(tmp_path):
 
 
 def test_a_nan_is_never_written(result, tmp_path):
-    with pytest.raises(ValueError, match="JSON"):
+    with pytest.raises(ValueError, match=r"diagnostics\.a must be finite, not nan"):
         save_record(replace(result, diagnostics={"a": float("nan")}), tmp_path)
     assert not list(tmp_path.iterdir())
 
@@ -115,9 +107,6 @@ def test_broken_records_are_named_and_left_out(result, tmp_path):
     assert list(records) == [tmp_path / "good"]
     assert len(problems) == 4
     assert all(str(tmp_path) in problem for problem in problems)
-
-
-def test_no_folder_has_no_records(tmp_path):
     assert read_records(tmp_path / "nowhere") == ({}, [])
 
 

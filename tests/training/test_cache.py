@@ -10,9 +10,9 @@ from torch import Tensor
 import meid_bench.training.cache
 from meid_bench.errors import SettingError
 from meid_bench.features.store import FeatureStore, find_store
-from meid_bench.files import readable
 from meid_bench.methods.samplers import batches
 from meid_bench.methods.settings import RunnerConfig
+from meid_bench.number_text import size_text
 from meid_bench.training.cache import (
     Cache,
     choose_cache,
@@ -56,7 +56,7 @@ def test_auto_takes_the_first_that_fits(
 ) -> None:
     cache = choose_cache("auto", needed * GB, device, processes, full)
     assert cache.mode == mode
-    assert cache.reason.startswith(f"{readable(needed * GB)} of features")
+    assert cache.reason.startswith(f"{size_text(needed * GB)} of features")
 
 
 def test_what_is_asked_for_is_taken(machine: None) -> None:

@@ -12,7 +12,8 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Self
 
 from meid_bench.errors import DataError
-from meid_bench.files import atomic, named_when_full, readable
+from meid_bench.files import atomic, named_when_full
+from meid_bench.number_text import size_text
 
 # No video or annotation file of any data set comes near these; a bomb does.
 MEMBER_LIMIT = 8 << 30
@@ -161,8 +162,8 @@ class Archive(ABC):
         size = entry.size
         if size > MEMBER_LIMIT or (size > RATIO_FROM and size > RATIO_LIMIT * max(packed, 1)):
             raise DataError(
-                f"{self.label}: member {path} would unpack from {readable(packed)} to "
-                f"{readable(size)}, as a zip bomb does; {nothing}"
+                f"{self.label}: member {path} would unpack from {size_text(packed)} to "
+                f"{size_text(size)}, as a zip bomb does; {nothing}"
             )
         if path in self._entries:
             raise DataError(f"{self.label} holds {path} twice; it is not the official archive")
