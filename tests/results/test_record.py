@@ -62,7 +62,7 @@ def changed(result, **changes):
         ({"warnings": [1]}, r"warnings\[0\] must be str"),
         ({"missing": []}, "missing must be an object"),
         ({"test": None}, "test must be an object"),
-        ({"trials": [{"lr": 0.1}]}, r"missing key 'trials\[0\].val_map'"),
+        ({"trials": [{"settings": {"lr": 0.1}}]}, r"missing key 'trials\[0\].val_map'"),
         ({"seconds": float("nan")}, "seconds must be finite"),
         ({"settings": {"a": [float("inf")]}}, r"settings.a\[0\] must be finite"),
         ({"schema": 2}, "has schema 2; this meid-bench reads schema 1"),
