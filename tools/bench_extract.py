@@ -151,7 +151,7 @@ def naive(encoder: Encoder, path: Path, frames: int) -> Cost:
             images = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
         centres = (2 * np.arange(frames) + 1) * len(images) // (2 * frames)
         for index in centres:
-            encoder.launch(encoder.picture(images[index])[None])()
+            encoder.launch(encoder.transform.picture(images[index])[None])()
     torch.set_num_threads(threads)
     return costs[0]
 

@@ -78,10 +78,8 @@ class TrainedRun:
             decoded = decode_into(slot, task.carefully(), settings)
         if isinstance(decoded, str):
             raise DataError(f"{file} cannot be read: {decoded}")
-        if encoder.segment > 1:  # it looks at neighbours: it is shown repeated frames too
-            return encoder.encode(torch.from_numpy(slot[decoded.rows]))
-        distinct = torch.from_numpy(slot[: len(decoded.distinct)])
-        return encoder.encode(distinct)[decoded.rows]
+        output = encoder.encode(torch.from_numpy(slot[encoder.shown(decoded)]))
+        return output[encoder.rows(decoded)]
 
     @torch.no_grad()
     def score(self, features: NDArray[Any]) -> NDArray[np.float32]:

@@ -86,7 +86,7 @@ def test_features_are_those_of_one_picture_after_the_other(tmp_path: Path) -> No
         pictures: dict[int, torch.Tensor] = {}
 
         def keep(number: int, frame: Any, pictures: dict[int, torch.Tensor] = pictures) -> None:
-            pictures[number] = encoder.picture(frame)
+            pictures[number] = encoder.transform.picture(frame)
 
         decoded = decode_video(tmp_path / "videos" / f"{name}.mp4", FRAMES, keep)
         shown = torch.stack([pictures[row] for row in decoded.rows])
@@ -401,7 +401,7 @@ def test_a_model_that_looks_at_neighbours_is_shown_whole_segments(tmp_path: Path
         pictures: dict[int, torch.Tensor] = {}
 
         def keep(number: int, frame: Any, pictures: dict[int, torch.Tensor] = pictures) -> None:
-            pictures[number] = encoder.picture(frame)
+            pictures[number] = encoder.transform.picture(frame)
 
         decoded = decode_video(tmp_path / "videos" / f"{name}.mp4", 10, keep)
         shown = [pictures[row] for row in decoded.rows]

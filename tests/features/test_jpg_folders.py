@@ -237,7 +237,7 @@ def test_features_are_those_of_the_frames(tmp_path: Path) -> None:
         index = frame_indices(6 + number % 3, FRAMES)
         paths = [frame(tmp_path / RGB / name, int(i) + 1) for i in index]
         shown = [np.array(Image.open(path)) for path in paths]
-        pictures = torch.stack([encoder.picture(pixels) for pixels in shown])
+        pictures = torch.stack([encoder.transform.picture(pixels) for pixels in shown])
         assert np.array_equal(store.read([name])[0], encoder.encode(pictures))
         assert np.array_equal(store.frame_index(name), index)
         assert np.allclose(store.times(name), index / 24)
