@@ -38,6 +38,7 @@ from meid_bench.features.encode_stage import EncodeStage
 from meid_bench.features.encoder import Encoder, load_encoder
 from meid_bench.features.frames import DecodedFrames
 from meid_bench.features.ledger import ShardPlan
+from meid_bench.features.listed_videos import ListedVideos
 from meid_bench.features.pipeline import Partition, extract_partition
 from meid_bench.features.shard import shards
 
@@ -161,17 +162,11 @@ def whole(encoder: Encoder, settings: DecodeSettings, paths: list[Path], workers
     ids = [path.stem for path in paths]
     plans = tuple(ShardPlan(number, part, len(part)) for number, part in shards(ids).items())
     with tempfile.TemporaryDirectory() as folder:
+        videos = ListedVideos(
+            paths[0].parent, dict(zip(ids, paths, strict=True)), "made", settings.decoder
+        )
         partition = Partition(
-            folder=Path(folder),
-            videos=paths[0].parent,
-            paths=dict(zip(ids, paths, strict=True)),
-            plans=plans,
-            number=0,
-            of=1,
-            frames=settings.frames,
-            decoder=settings.decoder,
-            timeout=settings.timeout,
-            workers=workers,
+            Path(folder), videos, plans, settings.frames, settings.timeout, workers
         )
         with (
             mock.patch.object(pipeline, "DecodePool", MeasuredPool),
