@@ -1,9 +1,9 @@
-"""Features in and out: a folder of `<video_id>.npy`, one array (T, D) a video, and a store."""
+"""Transfer: a folder of `<video_id>.npy`, (T, D) each, into a store, and out of one."""
 
 import hashlib
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -89,16 +89,9 @@ def import_features(
             f"{folder} has no usable features of {benchmark.name}'s videos: "
             f"{failed[0].id}.npy: {failed[0].error}"
         )
-    provenance = {
-        "imported_from": folder.name,
-        "rounded_to_float16": rounded,
-        "not_listed": len({path.stem for path in folder.glob("*.npy")} - set(listed)),
-        "tool": __version__,
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
     lines = "".join(f"{name}\t{digests[name]}\n" for name in sorted(digests))
     fingerprint = hashlib.sha256(lines.encode()).hexdigest()
-    manifest = _manifest(benchmark, folder, shape, origin, fingerprint, provenance)
+    manifest = _manifest(benchmark, folder, shape, origin, fingerprint, rounded)
     store = features_dir(root, benchmark.name) / manifest.store_name
     check_space(store, len(digests) * shape[0] * shape[1] * 2, f"{len(digests)} videos' features")
     new = not (store / MANIFEST).exists()
@@ -115,11 +108,11 @@ def import_features(
 def export_features(store_folder: Path, out: Path) -> int:
     """Write `<video_id>.npy`, (T, D) float16, of every video of a store, and its manifest.
 
-    Raises:
-        DataError: `out` holds the features of another store.
-
     Returns:
         How many videos were written.
+
+    Raises:
+        DataError: `out` holds the features of another store.
     """
     store = open_store(store_folder)
     if (out / MANIFEST).is_file() and load_manifest(out).fingerprint != store.fingerprint:
@@ -182,15 +175,16 @@ def _manifest(
     shape: tuple[int, int],
     origin: Origin,
     fingerprint: str,
-    provenance: Mapping[str, Any],
+    rounded: int,
 ) -> Manifest:
     recipe, weights, untrained = unknown_recipe(UNKNOWN, *shape), UNKNOWN, False
+    provenance: dict[str, Any] = {}
     if (folder / MANIFEST).is_file():
         exported = load_manifest(folder)
         recipe = replace(exported.recipe, frames=shape[0], width=shape[1])
         weights, untrained = exported.weights, exported.untrained
-        made = {key: value for key, value in exported.provenance.items() if key != IN_PLACE}
-        provenance = made | dict(provenance)
+        provenance = dict(exported.provenance)
+        provenance.pop(IN_PLACE, None)
     recipe = replace(
         recipe,
         encoder=origin.encoder or recipe.encoder,
@@ -199,6 +193,14 @@ def _manifest(
     )
     if origin.weights is not None:
         weights, untrained = origin.weights, origin.weights.startswith("random:")
+    others = {path.stem for path in folder.glob("*.npy")} - set(benchmark.all_ids())
+    provenance |= {
+        "imported_from": folder.name,
+        "rounded_to_float16": rounded,
+        "not_listed": len(others),
+        "tool": __version__,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
     return make_manifest(
         benchmark,
         recipe,
