@@ -209,7 +209,8 @@ def _is_file(weights: str) -> bool:
 
 def _head_name(model: nn.Module, name: str) -> str:
     """Name of the last linear layer, the classifier."""
-    names = [layer for layer, module in model.named_modules() if isinstance(module, nn.Linear)]
+    linear = (layer for layer, module in model.named_modules() if isinstance(module, nn.Linear))
+    names: list[str] = list(linear)
     if not names:
         raise SettingError(
             f"Encoder {name} has no linear classifier to take off; choose another, "
