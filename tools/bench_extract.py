@@ -64,7 +64,7 @@ class MeasuredPool(DecodePool):
     def __exit__(self, *error: object) -> None:
         """Read the workers' clocks before they are gone."""
         MeasuredPool.cpu = sum(process_seconds(process) for process in self.processes)
-        super().__exit__(*error)  # type: ignore[arg-type]
+        super().__exit__(*error)
 
 
 def process_seconds(process: int) -> float:
