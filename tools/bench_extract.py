@@ -38,6 +38,7 @@ from meid_bench.features.encode_stage import EncodeStage
 from meid_bench.features.encoder import Encoder, load_encoder
 from meid_bench.features.frames import DecodedFrames
 from meid_bench.features.ledger import ShardPlan
+from meid_bench.features.listed_videos import ListedVideos
 from meid_bench.features.pipeline import Partition, extract_partition
 from meid_bench.features.shard import shards
 
@@ -63,7 +64,7 @@ class MeasuredPool(DecodePool):
     def __exit__(self, *error: object) -> None:
         """Read the workers' clocks before they are gone."""
         MeasuredPool.cpu = sum(process_seconds(process) for process in self.processes)
-        super().__exit__(*error)  # type: ignore[arg-type]
+        super().__exit__(*error)
 
 
 def process_seconds(process: int) -> float:
@@ -151,7 +152,7 @@ def naive(encoder: Encoder, path: Path, frames: int) -> Cost:
             images = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
         centres = (2 * np.arange(frames) + 1) * len(images) // (2 * frames)
         for index in centres:
-            encoder.launch(encoder.picture(images[index])[None])()
+            encoder.launch(encoder.transform.picture(images[index])[None])()
     torch.set_num_threads(threads)
     return costs[0]
 
@@ -161,17 +162,11 @@ def whole(encoder: Encoder, settings: DecodeSettings, paths: list[Path], workers
     ids = [path.stem for path in paths]
     plans = tuple(ShardPlan(number, part, len(part)) for number, part in shards(ids).items())
     with tempfile.TemporaryDirectory() as folder:
+        videos = ListedVideos(
+            paths[0].parent, dict(zip(ids, paths, strict=True)), "made", settings.decoder
+        )
         partition = Partition(
-            folder=Path(folder),
-            videos=paths[0].parent,
-            paths=dict(zip(ids, paths, strict=True)),
-            plans=plans,
-            number=0,
-            of=1,
-            frames=settings.frames,
-            decoder=settings.decoder,
-            timeout=settings.timeout,
-            workers=workers,
+            Path(folder), videos, plans, settings.frames, settings.timeout, workers
         )
         with (
             mock.patch.object(pipeline, "DecodePool", MeasuredPool),

@@ -8,19 +8,19 @@ from meid_bench.benchmark.benchmark import Benchmark
 from meid_bench.errors import MeidBenchError
 from meid_bench.features.manifest import Failure
 from meid_bench.features.npy_store import open_store
-from meid_bench.features.shard import PATTERN, damaged_videos
+from meid_bench.features.shard import PATTERN, damaged_frames
 
 
 @dataclass(frozen=True)
 class Account:
-    """Every listed video stands in exactly one of `stored`, `failed` and `untried`.
+    """Every listed video is counted once, in `stored`, `failed` or `untried`.
 
     Attributes:
         folder: The store.
-        listed: Videos of the benchmark.
-        stored: How many have features.
+        listed: How many videos the benchmark has.
+        stored: How many of them have features.
         failed: Those that could not be read, by id.
-        untried: Those that nobody has tried yet.
+        untried: Those that have not been tried.
         damaged: Stored ones with damaged frames: id to how many.
     """
 
@@ -33,11 +33,7 @@ class Account:
 
 
 class UnfinishedError(MeidBenchError):
-    """Something stopped an extraction, and which videos have features all the same.
-
-    Attributes:
-        account: What there is.
-    """
+    """An extraction ended early; `account` is what its store holds."""
 
     def __init__(self, sentence: str, account: Account) -> None:
         super().__init__(sentence)
@@ -51,18 +47,14 @@ def take_account(benchmark: Benchmark, folder: Path) -> Account:
         DataError: A shard or the manifest is damaged.
     """
     store = open_store(folder)
-    listed = benchmark.all_ids()
-    stored = set(store.ids)
-    failures = store.failures
-    damaged: dict[str, int] = {}
-    for path in sorted(folder.glob(PATTERN)):
-        damaged |= damaged_videos(path)
-    missing = [video_id for video_id in listed if video_id not in stored]
+    listed, stored, failures = benchmark.all_ids(), set(store.ids), store.failures
+    shards = [damaged_frames(path) for path in sorted(folder.glob(PATTERN))]
+    missing = [name for name in listed if name not in stored]
     return Account(
         folder=folder,
         listed=len(listed),
         stored=len(listed) - len(missing),
         failed={name: failures[name] for name in missing if name in failures},
         untried=tuple(name for name in missing if name not in failures),
-        damaged=damaged,
+        damaged={name: count for shard in shards for name, count in shard.items() if count},
     )

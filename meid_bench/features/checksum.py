@@ -2,12 +2,8 @@ r"""Checksum: a shard ends with the SHA-256 of its content, and HDF5 opens none 
 
     HDF5 file | "\nsha256 <64 hexadecimal digits>\n"
 
-HDF5 believes what it reads: one flipped bit in a header can make it loop for ever, and one among
-the features passes unseen. Sum and content are one file, so that no kill leaves one without the
-other; HDF5 does not mind bytes behind its end.
-
-All of a shard is read when it is first used after it changed; which ones were found sound is
-remembered beside them. `meid-bench verify` asks no memory.
+A flipped bit in a header can make HDF5 loop for ever; one among the features would pass unseen.
+All of a shard is read when it is first used after it changed; sound ones are remembered in a file.
 """
 
 import hashlib
@@ -33,12 +29,12 @@ MEMORY = ".checked.json"
 SEAL = re.compile(rb"\nsha256 ([0-9a-f]{64})\n")
 SEAL_SIZE = 73
 BLOCK = 1 << 20
-# More than a tick of any file system's clock: within one, a file changes and looks as before.
+# More than a tick of any file system's clock: within one, a changed file may have the same stamp.
 SETTLED_SECONDS = 2.0
-# Bytes below which a check is over before a bar says anything.
+# Bytes of a check that takes long enough for a progress bar.
 LONG = 1 << 30
 
-# Size, and when content and anything else of a file last changed: a copied file is a new one.
+# Size, mtime and ctime of a file: a copied file has another one.
 Stamp = tuple[int, int, int]
 
 
@@ -48,19 +44,16 @@ def sealed(content: bytes) -> bytes:
 
 
 def broken(path: Path) -> str | None:
-    """What is wrong with a sealed file, in words; None where every byte is as it was written.
-
-    It is read where it has changed since it was last found sound.
-    """
+    """What is wrong with a sealed file, in words, or None; a known sound one is not read again."""
     return None if _is_known(path) else _read(path)
 
 
 def broken_among(paths: Sequence[Path], afresh: bool = False) -> dict[Path, str]:
-    """What is wrong with files of one folder, several read at once; sound ones are left out.
+    """What is wrong with files of one folder; sound ones are left out.
 
     Args:
-        paths: The files.
-        afresh: Read all of them, whatever is remembered.
+        paths: The files, read in parallel.
+        afresh: Read those too that are remembered as sound.
     """
     new = [path for path in paths if afresh or not _is_known(path)]
     if not new:
@@ -84,7 +77,7 @@ def broken_among(paths: Sequence[Path], afresh: bool = False) -> dict[Path, str]
 def _read(path: Path) -> str | None:
     """Read all of a file, and remember it where it is sound."""
     try:
-        if not stat.S_ISREG(path.stat().st_mode):  # a pipe would be waited for
+        if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for its writer
             return "it is no file"
         with path.open("rb") as file:
             stamp = stamp_of(os.fstat(file.fileno()))
@@ -108,17 +101,17 @@ def _is_known(path: Path) -> bool:
     try:
         return _known(path.parent).get(path.name) == stamp_of(path.stat())
     except OSError:
-        return False  # Reading it will say why.
+        return False  # reading it will say why
 
 
 def stamp_of(status: os.stat_result) -> Stamp:
-    """What tells a file from the same file after a change."""
+    """A file's stamp: another one after a change."""
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 @cache
 def _known(folder: Path) -> dict[str, Stamp]:
-    """Name to stamp of a folder's files that were found sound; this process adds to it."""
+    """Name to stamp of a folder's files that were found sound; `_read` adds to it."""
     try:
         stored = read_json(folder / MEMORY)
         return {name: (size, changed, touched) for name, (size, changed, touched) in stored.items()}
@@ -127,7 +120,7 @@ def _known(folder: Path) -> dict[str, Stamp]:
 
 
 def _save(folder: Path) -> None:
-    with suppress(OSError):  # Where nobody may write, the next process reads them once more.
+    with suppress(OSError):  # in a read-only folder, the next process reads them again
         names = {path.name for path in folder.iterdir()}
         known = {name: stamp for name, stamp in _known(folder).items() if name in names}
         write_text(folder / MEMORY, json.dumps(known) + "\n")

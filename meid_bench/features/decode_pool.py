@@ -1,7 +1,4 @@
-"""Decode pool: processes that each decode one video after the other into shared memory.
-
-No crash, hang or kill of any of them stops the others.
-"""
+"""Decode pool: processes that decode videos into shared memory, each of them replaceable."""
 
 import contextlib
 import faulthandler
@@ -15,7 +12,6 @@ from dataclasses import dataclass, replace
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
@@ -29,23 +25,19 @@ from meid_bench.features.transform import Transform
 from meid_bench.mainless import ctrl_c_ignored, mainless
 from meid_bench.number_text import size_text
 
-# A worker that has not started by then never will; so often is another one tried.
+# How long a worker may take to start, and how many starts of each may fail.
 START_SECONDS, STARTS = 300.0, 3
-# A worker that outlives its time by this much, because nobody was there to end it, ends itself.
+# After so many seconds beyond its time a worker ends itself: the main process may be gone.
 GRACE = 30.0
 
 
 @dataclass(frozen=True)
 class DecodeTask:
-    """One video to decode: its id, its file or folder, and whether to decode it frame by frame."""
+    """A video to decode: its id, its file or folder, and whether to decode it frame by frame."""
 
     id: str
     path: Path
     sequential: bool = False
-
-    def carefully(self) -> "DecodeTask":
-        """The same video, decoded frame by frame."""
-        return replace(self, sequential=True)
 
 
 @dataclass(frozen=True)
@@ -57,7 +49,7 @@ class DecodeSettings:
         transform: From frames to pictures.
         decoder: As `decode_video` takes it.
         timeout: Seconds that a video may take.
-        decode: What decodes, with the signature of `decode_video`.
+        decode: The function, with the signature of `decode_video`.
     """
 
     frames: int
@@ -78,13 +70,8 @@ def slot_views(memory: Any, settings: DecodeSettings) -> NDArray[np.uint8]:
 
 
 def work(connection: Connection, memory: Any, settings: DecodeSettings) -> None:
-    """Decode until the other end closes.
-
-    Receives (task, slot), leaves the distinct pictures of the video at the slot's beginning,
-    and answers with `DecodedFrames`, or with the reason why there are none.
-    """
-    # Ctrl-C reaches the whole group; the main process decides what it means.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """A worker: receive (task, slot), send what `decode_into` returns, until the pipe closes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process decides
     torch.set_num_threads(1)
     slots = slot_views(memory, settings)
     with Path(os.devnull).open("w") as nowhere:
@@ -97,30 +84,32 @@ def work(connection: Connection, memory: Any, settings: DecodeSettings) -> None:
                 faulthandler.cancel_dump_traceback_later()
                 connection.send(answer)
         except (EOFError, BrokenPipeError, ConnectionResetError):
-            return  # The main process has gone.
+            return  # the main process has gone
 
 
 def decode_into(
     slot: NDArray[np.uint8], task: DecodeTask, settings: DecodeSettings
 ) -> DecodedFrames | str:
-    """Decode one video into `slot`, (T, 3, S, S); return the reason where that fails."""
+    """Decode one video; its distinct pictures become the first of `slot`, (T, 3, S, S) uint8.
+
+    Returns:
+        Which frames were decoded, or the reason why none were.
+    """
 
     def keep(number: int, frame: NDArray[np.uint8]) -> None:
         slot[number] = settings.transform.picture(frame).numpy()
 
     try:
-        path, sequential = task.path, task.sequential
-        return settings.decode(
-            path, settings.frames, keep, decoder=settings.decoder, sequential=sequential
-        )
+        options = {"decoder": settings.decoder, "sequential": task.sequential}
+        return settings.decode(task.path, settings.frames, keep, **options)
     except MeidBenchError as error:
         return str(error)
-    except Exception as error:  # No video, however odd, may end more than itself.
+    except Exception as error:  # a fault of one video, whatever it is
         return f"{type(error).__name__}: {error}"
 
 
 def _context() -> Any:
-    """How processes are started: by a server that has imported what workers need.
+    """How workers start: forked from a server process that has imported what they need.
 
     A fork of this process would inherit torch's threads and a GPU's context.
     """
@@ -134,9 +123,9 @@ def _context() -> Any:
 
 
 def prepare_workers() -> None:
-    """Begin the imports of the server already, while this process still loads its encoder.
+    """Start the workers' server, which imports while this process loads its encoder.
 
-    Workers are forks of it, and ignore Ctrl-C as it does, before `work` can say so.
+    Workers inherit from it that Ctrl-C is ignored, before `work` can do so.
     """
     if _context().get_start_method() == "forkserver":
         with mainless(), ctrl_c_ignored():
@@ -150,8 +139,8 @@ class DecodeResult:
     Attributes:
         task: The task.
         decoded: Which frames were decoded, or the reason why none were.
-        pictures: (m, 3, S, S) uint8, the distinct ones; they stay until `DecodePool.release`.
-        slot: Where they lie.
+        pictures: (m, 3, S, S) uint8, the distinct ones, valid until `DecodePool.release`.
+        slot: The number of the slot that holds them.
     """
 
     task: DecodeTask
@@ -162,9 +151,9 @@ class DecodeResult:
 
 @dataclass(eq=False)
 class _Worker:
-    """A process, our end of its pipe, and what it is doing.
+    """A process, this end of its pipe, and its task.
 
-    One pipe each: a worker killed at any moment leaves no lock behind that others wait for.
+    Each has a pipe of its own: a killed worker would leave the lock of a common queue held.
     """
 
     process: Any
@@ -176,22 +165,22 @@ class _Worker:
 
 
 class DecodePool:
-    """Decodes videos in processes of their own, into a fixed number of slots of shared memory.
-
-    Args:
-        settings: What is the same for every video.
-        workers: Processes.
-        slots: Decoded videos that there is memory for; at least `workers`.
+    """Decodes videos in worker processes, into a fixed number of slots of shared memory.
 
     A video whose worker dies or takes longer than `settings.timeout` is tried once more, frame
     by frame; then it has failed.
+
+    Args:
+        settings: What is the same for every video.
+        workers: How many processes.
+        slots: How many decoded videos fit into memory; at least `workers`.
     """
 
     def __init__(self, settings: DecodeSettings, workers: int, slots: int) -> None:
         self.settings = settings
         self._context = _context()
         size = int(np.prod(settings.slot_shape))
-        # Not named and not in /dev/shm where that is too small: nothing is left after a kill.
+        # A RawArray has no name that a kill would leave, and needs no room in /dev/shm.
         try:
             self._memory = self._context.RawArray("B", slots * size)
         except OSError as error:
@@ -208,12 +197,7 @@ class DecodePool:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         for worker in self._workers:
             worker.connection.close()
             worker.process.kill()
@@ -222,13 +206,13 @@ class DecodePool:
 
     @property
     def hungry(self) -> bool:
-        """Whether a worker and a slot are free for another task."""
+        """Whether a worker and a slot are free."""
         idle = sum(worker.task is None for worker in self._workers)
         return bool(self._free) and idle > len(self._again)
 
     @property
     def busy(self) -> int:
-        """Tasks whose result is still to come."""
+        """How many results are still to come."""
         return sum(worker.task is not None for worker in self._workers) + len(self._again)
 
     @property
@@ -246,12 +230,11 @@ class DecodePool:
         self._free.append(result.slot)
 
     def results(self, seconds: float) -> Iterator[DecodeResult]:
-        """What has been decided, after waiting for at most `seconds`."""
-        first = min((worker.deadline for worker in self._workers), default=float("inf"))
+        """The results there are, after a wait of at most `seconds`."""
+        first = min(worker.deadline for worker in self._workers)
         patience = max(0.0, min(seconds, first - time.monotonic()))
-        sources = {worker.connection: worker for worker in self._workers}
-        for connection in wait(list(sources), patience):
-            worker = sources[connection]  # type: ignore[index]
+        ready = wait([worker.connection for worker in self._workers], patience)
+        for worker in [worker for worker in self._workers if worker.connection in ready]:
             try:
                 answer = worker.connection.recv()
             except (EOFError, OSError):
@@ -264,7 +247,7 @@ class DecodePool:
             yield self._result(worker, answer)
         now = time.monotonic()
         late = [worker for worker in self._workers if worker.deadline <= now]
-        # The caller may have been busy for long between two results: an answer is no delay.
+        # An answer that waits in the pipe is not late: the caller was busy.
         for worker in [worker for worker in late if not worker.connection.poll()]:
             yield from self._replace(
                 worker, f"decoding took longer than {self.settings.timeout:g} seconds"
@@ -279,7 +262,7 @@ class DecodePool:
         prepare_workers()
         with mainless():
             process.start()
-        theirs.close()  # Else its end would never be noticed here.
+        theirs.close()  # else the worker's end would not be noticed
         return _Worker(process, ours, deadline=time.monotonic() + START_SECONDS)
 
     def _hand_out(self) -> None:
@@ -289,8 +272,7 @@ class DecodePool:
             if worker.ready and worker.task is None:
                 worker.task, worker.slot = self._again.popleft()
                 worker.deadline = time.monotonic() + self.settings.timeout
-                # Where it has just died, `results` will find that out.
-                with contextlib.suppress(OSError):
+                with contextlib.suppress(OSError):  # it has just died: `results` will notice
                     worker.connection.send((worker.task, worker.slot))
 
     def _result(self, worker: _Worker, decoded: DecodedFrames | str) -> DecodeResult:
@@ -302,7 +284,7 @@ class DecodePool:
         return result
 
     def _replace(self, worker: _Worker, reason: str) -> Iterator[DecodeResult]:
-        """Put a new worker in place of one that is dead or too slow; try its video once more."""
+        """Replace a worker that is dead or too slow; try its video once more."""
         worker.connection.close()
         worker.process.kill()
         worker.process.join()
@@ -316,5 +298,5 @@ class DecodePool:
         if worker.task is not None and worker.task.sequential:
             yield self._result(worker, f"{reason}, twice")
         elif worker.task is not None:
-            self._again.append((worker.task.carefully(), worker.slot))
+            self._again.append((replace(worker.task, sequential=True), worker.slot))
         self._workers[self._workers.index(worker)] = self._start()

@@ -12,7 +12,7 @@ from meid_bench.features.frames import DecodedFrames, Keep, frame_indices
 # Of video files, and of folders of jpgs.
 DECODERS = ("pyav", "decord", "torchcodec")
 JPG_DECODER = "pillow"
-# Frames that decord and torchcodec fetch at once: all 200 of a 1080p video would be 1.2 GB.
+# Frames that decord and torchcodec fetch at once; 200 of a 1080p video are 1.2 GB.
 CHUNK = 16
 
 
@@ -24,11 +24,9 @@ def decode_video(
     Args:
         path: The file, or the folder of jpgs.
         wanted: T.
-        keep: Called for each distinct frame, possibly more than once and out of order: the last
-            call for a number counts.
+        keep: Called for each distinct frame, maybe again and out of order: the last call counts.
         decoder: One of DECODERS, or JPG_DECODER for a folder of jpgs.
-        sequential: Have PyAV decode every frame in turn: slow and sure. The others have no such
-            mode, and one store never mixes decoders.
+        sequential: Decode every frame; slower, and for PyAV only.
 
     Raises:
         DataError: The video cannot be read; the message is the reason alone.
@@ -51,7 +49,7 @@ def decode_video(
 
 
 def decoder_version(decoder: str) -> str:
-    """Version of a decoder and its codecs, part of the feature fingerprint.
+    """Version of a decoder and its codecs, as it stands in a store's provenance.
 
     Raises:
         MeidBenchError: The decoder is unknown, or cannot be loaded on this machine.
@@ -87,8 +85,8 @@ def _decode_decord(path: Path, wanted: int, keep: Keep) -> DecodedFrames:
     """Decode with decord; see `decode_video`.
 
     Differs:
-        n is what decord believes, not what decodes: with edit lists and discarded first
-        keyframes its frames are silently others than they should be.
+        n is decord's own count: with edit lists and discarded first keyframes it silently takes
+        other frames.
     """
     import decord
 

@@ -15,14 +15,15 @@ from torchvision import models
 
 from meid_bench.device import has_bfloat16, require_compiler
 from meid_bench.errors import SettingError, unknown
+from meid_bench.features.frames import DecodedFrames
 from meid_bench.features.networks import (
     DEFAULT,
     SEGMENT,
     TSM,
-    download,
     empty_model,
     fill,
     load_file,
+    pretrained_model,
     random_model,
     random_seed,
     tensors_sha256,
@@ -31,7 +32,7 @@ from meid_bench.features.networks import (
 from meid_bench.features.transform import Transform
 
 PRECISIONS = ("float32", "bfloat16")
-# Measured: on a processor, more frames at once only push each other out of its caches.
+# On a CPU larger batches are slower: they do not fit into its caches.
 CPU_BATCH, GPU_BATCH = 8, 128
 
 
@@ -42,15 +43,15 @@ class Encoder:
     Attributes:
         name: Name of the model.
         weights: Name of the weights as it was given.
-        weights_sha256: Of the weights' tensors.
+        weights_sha256: SHA-256 of the weights' tensors.
         untrained: The weights are random.
-        transform: From frames to pictures, and what the model is shown of those.
+        transform: From frames to pictures to the model's input.
         width: D.
-        segment: Frames that the model looks at together; 1 for an image model.
+        segment: Frames that the model sees together; 1 for an image model.
         device: Where it computes.
-        precision: "float32" or "bfloat16", with ", compiled" behind it where it is.
-        batch: Pictures of every forward pass; the last is filled up with black ones, so that a
-            picture's features depend neither on its neighbours nor on where a run began.
+        precision: "float32" or "bfloat16", and ", compiled" where it is.
+        batch: Pictures of every forward pass. The last pass is filled up with black pictures, so
+            that equal pictures have equal features wherever they are in a batch.
         model: (B, 3, S, S) -> (B, D).
     """
 
@@ -66,20 +67,30 @@ class Encoder:
     batch: int
     model: nn.Module
 
-    def picture(self, frame: NDArray[np.uint8]) -> torch.Tensor:
-        """Resize and crop a frame, (H, W, 3) uint8 to (3, S, S) uint8."""
-        return self.transform.picture(frame)
+    def shown(self, decoded: DecodedFrames) -> NDArray[np.int64]:
+        """Which of a video's distinct pictures the model is shown, in order, (n,) int64.
+
+        An image model is shown each once; one of segments all T frames, and the last one again
+        until the last segment is full.
+        """
+        if self.segment == 1:
+            return np.arange(len(decoded.distinct))
+        return np.pad(decoded.rows, (0, -len(decoded.rows) % self.segment), mode="edge")
+
+    def rows(self, decoded: DecodedFrames) -> NDArray[np.int64]:
+        """Which of the outputs for `shown` are the rows of a video's features, (T,) int64."""
+        return decoded.rows if self.segment == 1 else np.arange(len(decoded.rows))
 
     def launch(self, pictures: torch.Tensor) -> Callable[[], NDArray[np.float16]]:
         """Begin to encode one full batch.
 
         Args:
-            pictures: (batch, 3, S, S) uint8; left alone until the result has been taken. Pinned
-                memory is copied to a GPU while that computes.
+            pictures: (batch, 3, S, S) uint8; not to be changed before the result is taken. A GPU
+                copies them from pinned memory while it computes.
 
         Returns:
-            A function that waits for the features, (batch, D) float16, not all of them finite
-            where float16 cannot hold them.
+            A function that waits for the features, (batch, D) float16; infinite where float16
+            cannot hold them.
         """
         with torch.inference_mode(), self._arithmetic():
             shown = self.transform.normalise(pictures.to(self.device, non_blocking=True))
@@ -101,27 +112,20 @@ class Encoder:
         return result
 
     def _arithmetic(self) -> AbstractContextManager[None]:
-        """Float32 on a GPU without TF32, and the same algorithm whenever the same is computed."""
+        """Float32 on a GPU without TF32, and the same algorithm for the same computation."""
         if self.device.type != "cuda":
             return nullcontext()
-        # torch's default for `enabled` is off.
+        # `flags` turns cudnn off where `enabled` is left out.
         return torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)
 
     def encode(self, pictures: torch.Tensor) -> NDArray[np.float16]:
-        """Encode the pictures of one video.
-
-        Args:
-            pictures: (n, 3, S, S) uint8, n >= 1, in the order of time.
-
-        Returns:
-            (n, D) float16.
-        """
+        """Encode pictures, (n, 3, S, S) uint8 of whole segments, to (n, D) float16."""
         padded = torch.zeros((self.batch, *pictures.shape[1:]), dtype=torch.uint8)
         parts = []
         for start in range(0, len(pictures), self.batch):
             part = pictures[start : start + self.batch]
             padded[: len(part)] = part
-            padded[len(part) :] = part[-1] if self.segment > 1 else 0
+            padded[len(part) :] = 0
             parts.append(self.launch(padded)()[: len(part)])
         return np.concatenate(parts)
 
@@ -134,15 +138,15 @@ def load_encoder(
     batch: int | None = None,
     compiled: bool = False,
 ) -> Encoder:
-    """Load an encoder, ready to encode.
+    """Load an encoder.
 
     Args:
         name: A classification model of torchvision's, or "tsm_resnet50".
         weights: A name of torchvision's, a file, or "random:SEED".
         device: Where to compute.
-        precision: "float32" or "bfloat16"; where it is left out, bfloat16 if the device
-            computes with it. bfloat16 folds BatchNorm into the convolutions.
-        batch: Pictures a forward pass; 8 on a CPU and 128 on a GPU where it is left out.
+        precision: "float32" or "bfloat16", which folds BatchNorm into the convolutions; where
+            left out, bfloat16 if the device computes with it.
+        batch: Pictures a forward pass; 8 on a CPU and 128 on a GPU where left out.
         compiled: Compile the model with torch.compile; on a CPU that takes a C++ compiler.
 
     Raises:
@@ -156,7 +160,8 @@ def load_encoder(
         precision = "bfloat16" if has_bfloat16(device) else "float32"
     if precision not in PRECISIONS:
         raise unknown("precision", precision, PRECISIONS)
-    model, transform = _model(name, weights)
+    seed = random_seed(weights)
+    model, transform = _model(name, weights, seed)
     width = _cut_head(model, name)
     sha256 = tensors_sha256(model)
     segment = SEGMENT if name == TSM else 1
@@ -165,9 +170,9 @@ def load_encoder(
         raise SettingError(f"--batch {batch} must be a multiple of {segment} for {name}")
     return Encoder(
         name=name,
-        weights=_short(weights),
+        weights=Path(weights).stem if _is_file(weights) else weights,
         weights_sha256=sha256,
-        untrained=random_seed(weights) is not None,
+        untrained=seed is not None,
         transform=transform,
         width=width,
         segment=segment,
@@ -178,45 +183,34 @@ def load_encoder(
     )
 
 
-def _model(name: str, weights: str) -> tuple[nn.Module, Transform]:
+def _model(name: str, weights: str, seed: int | None) -> tuple[nn.Module, Transform]:
     """The model with its weights and the transform that belongs to them."""
-    seed = random_seed(weights)
-    if seed is not None:
-        return random_model(name, seed), _default_transform(name)
-    if _is_file(weights):
+    if seed is not None or _is_file(weights):
+        # TSM's authors test with Transform's own values.
+        preset = None if name == TSM else torchvision_weights(name, DEFAULT).transforms()
+        transform = Transform() if preset is None else Transform.of(preset)
+        if seed is not None:
+            return random_model(name, seed), transform
         model = empty_model(name)
         fill(model, load_file(Path(weights)), _head_name(model, name), weights)
-        return model, _default_transform(name)
+        return model, transform
     if name == TSM:
         raise SettingError(
             f"torchvision has no weights of {TSM}; give the authors' checkpoint with "
             "--weights FILE, or --weights random:SEED (untrained)"
         )
     entry = torchvision_weights(name, weights)
-    download(entry)
-    return models.get_model(name, weights=entry), Transform.of(entry.transforms())
+    return pretrained_model(name, entry), Transform.of(entry.transforms())
 
 
 def _is_file(weights: str) -> bool:
     return Path(weights).suffix in (".pth", ".pt", ".tar", ".safetensors") or "/" in weights
 
 
-def _short(weights: str) -> str:
-    """A name fit for folders and tables: of a file its stem."""
-    return Path(weights).stem if _is_file(weights) else weights
-
-
-def _default_transform(name: str) -> Transform:
-    if name == TSM:
-        return Transform()  # Resize 256, crop 224, ImageNet's mean and std, as its authors test.
-    return Transform.of(torchvision_weights(name, DEFAULT).transforms())
-
-
 def _head_name(model: nn.Module, name: str) -> str:
-    """Name of the last linear layer: the classifier."""
-    names: list[str] = [
-        layer for layer, module in model.named_modules() if isinstance(module, nn.Linear)
-    ]
+    """Name of the last linear layer, the classifier."""
+    linear = (layer for layer, module in model.named_modules() if isinstance(module, nn.Linear))
+    names: list[str] = list(linear)
     if not names:
         raise SettingError(
             f"Encoder {name} has no linear classifier to take off; choose another, "
@@ -226,7 +220,7 @@ def _head_name(model: nn.Module, name: str) -> str:
 
 
 def _cut_head(model: nn.Module, name: str) -> int:
-    """Take the classifier off, so that the model ends with what it was shown; that one's width."""
+    """Replace the classifier by the identity; the width of its input."""
     path = _head_name(model, name)
     parent, _, leaf = path.rpartition(".")
     width = int(cast(nn.Linear, model.get_submodule(path)).in_features)
@@ -238,7 +232,7 @@ def _prepared(model: nn.Module, device: torch.device, precision: str, compiled: 
     model = model.eval().requires_grad_(False)
     if precision == "bfloat16":
         if any(isinstance(module, nn.BatchNorm2d) for module in model.modules()):
-            model = fuse(model)  # In float32: folded after rounding, the error would double.
+            model = fuse(model)  # in float32: after rounding, the error would double
         model = model.to(torch.bfloat16).to(memory_format=torch.channels_last)
     model = model.to(device)
     if compiled:

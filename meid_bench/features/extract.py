@@ -1,4 +1,4 @@
-"""Extract: videos -> frames -> features -> feature store, resumed by running it again."""
+"""Extract: videos -> frames -> features -> feature store; a second run does what is missing."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -37,28 +37,23 @@ from meid_bench.features.pipeline import Partition, extract_on_devices, extract_
 from meid_bench.files import features_dir, locked
 
 T = TypeVar("T")
-# One rank may take hours longer than another; a dead one is noticed by its closed connection.
+# A rank may take hours longer than another; a dead one is noticed by its closed connection.
 PATIENCE = timedelta(days=30)
+# Of the settings, the arguments of `load_encoder`.
+ENCODER_SETTINGS = ("weights", "precision", "batch", "compiled")
 
 
 @dataclass(frozen=True)
 class ExtractSettings:
-    """What a user may choose of an extraction.
+    """What a user may choose of an extraction; None leaves the choice to the program.
 
     Attributes:
-        encoder: A classification model of torchvision's, or "tsm_resnet50".
-        weights: A name of torchvision's, a file, or "random:SEED".
-        frames: T; the benchmark's where it is left out.
-        decoder: Of video files, one of `DECODERS`; pyav where it is left out, and pillow for
-            folders of jpgs.
-        precision: "float32" or "bfloat16"; the device's best where it is left out.
-        compiled: Compile the model.
-        batch: Pictures a forward pass; chosen by device where it is left out.
-        workers: Decoder processes; one a core where it is left out.
+        encoder, weights, precision, batch, compiled: As `load_encoder` takes them.
+        frames: T; else the benchmark's.
+        decoder, video_dir, videos: As `listed_videos` takes them; `videos` is part of the feature
+            id.
+        workers: Decoder processes; else one a core.
         timeout: Seconds that decoding one video may take.
-        video_dir: Where the videos lie; where `build` put them where it is left out.
-        videos: Of which videos, for example "480p": part of the feature id; the archive that
-            `build` used where it is left out.
     """
 
     encoder: str = "resnet101"
@@ -85,8 +80,8 @@ def extract(
 ) -> Account | None:
     """Extract the features of every listed video that has none yet.
 
-    On its own, it takes one device, or starts a process for each of several; under torchrun or
-    srun every rank takes its partition of the shards.
+    One process takes one device, or starts a process for each of several; under torchrun or srun
+    each rank takes its partition of the shards.
 
     Args:
         benchmark: Whose videos.
@@ -97,46 +92,56 @@ def extract(
         say: Takes a line about what was chosen.
 
     Returns:
-        What there is now, on rank 0; None on the others.
+        What the store holds, on rank 0; None on the others.
 
     Raises:
         UnfinishedError: The disk is full, the videos' folder has gone, another process has died,
-            or the user stopped it. Videos that cannot be read raise nothing: they are in the
-            account.
+            or the user stopped it. Videos that cannot be read are in the account instead.
         MeidBenchError: A setting is wrong.
     """
     ranks = find_ranks()
     with _lost_rank_named(), joined(ranks, torch.device("cpu"), PATIENCE):
-        device = device_of_rank(devices, named, ranks.local)
+        first, several = ranks.rank == 0, ranks.size == 1 and len(devices) > 1
+        if not several:
+            devices = [device_of_rank(devices, named, ranks.local)]
+        if not first:
+            say = _no_line
         videos = listed_videos(
             benchmark, root, settings.video_dir, settings.decoder, settings.videos
         )
         prepare_workers()
-        encoder = load_encoder(
-            settings.encoder,
-            settings.weights,
-            device,
-            settings.precision,
-            settings.batch,
-            settings.compiled,
-        )
-        several = ranks.size == 1 and len(devices) > 1
-        manifest = _manifest(benchmark, settings, encoder, videos, devices if several else [device])
+        chosen = {name: getattr(settings, name) for name in ENCODER_SETTINGS}
+        encoder = load_encoder(settings.encoder, device=devices[0], **chosen)
+        manifest = _manifest(benchmark, settings, encoder, videos, devices)
         folder = features_dir(root, benchmark.name) / manifest.store_name
-        first = ranks.rank == 0
         with locked(folder / ".extract.lock", "extraction") if first else nullcontext():
             plans = from_first(_begin(benchmark, folder, manifest, settings) if first else [])
             encoder.batch = load_manifest(folder).provenance["batch"]
-            if first:
-                _announce(folder, encoder, say)
+            say(f"features  {folder}")
+            if encoder.untrained:
+                say("weights   UNTRAINED (random): these features are for trying things out only")
             parts = partition(plans, len(devices) if several else ranks.size)
-            neighbours = len(devices) if several else ranks.local_size
-            work = _partitions(parts, folder, videos, settings, manifest.recipe.frames, neighbours)
+            partitions = [
+                Partition(
+                    folder=folder,
+                    videos=videos,
+                    plans=part,
+                    frames=manifest.recipe.frames,
+                    timeout=settings.timeout,
+                    workers=settings.workers,
+                    number=number,
+                    of=len(parts),
+                    neighbours=len(devices) if several else ranks.local_size,
+                )
+                for number, part in enumerate(parts)
+            ]
             with _accounted(benchmark, folder, ranks):
                 if several:
-                    extract_on_devices(work, devices, encoder_arguments(settings, encoder))
+                    chosen["precision"] = encoder.precision.partition(",")[0]
+                    chosen["batch"] = encoder.batch
+                    extract_on_devices(partitions, devices, {"name": settings.encoder, **chosen})
                 else:
-                    extract_partition(work[ranks.rank], encoder, say if first else _silent)
+                    extract_partition(partitions[ranks.rank], encoder, say)
                 if dist.is_initialized():
                     dist.barrier()
             return take_account(benchmark, folder) if first else None
@@ -195,16 +200,16 @@ def _manifest(
 def _begin(
     benchmark: Benchmark, folder: Path, manifest: Manifest, settings: ExtractSettings
 ) -> list[ShardPlan]:
-    """Write a new store's manifest, or go on with an old one; what is to do.
+    """Write a new store's manifest, or check and update that of a begun one; what is to do.
 
-    What the user chooses (decoder, precision, batch) stays as the store began; versions and
-    processors may change between two runs, and then the provenance names both.
+    What the user chooses (decoder, precision, batch) stays as the store was begun; where versions
+    or processors change between two runs, the provenance names both.
 
     Raises:
         MeidBenchError: The store is of other videos, or was begun with another choice.
     """
     for left in folder.glob(".*.tmp"):
-        left.unlink(missing_ok=True)  # Of a killed run: `atomic` writes under such names.
+        left.unlink(missing_ok=True)  # `atomic`'s, of a killed run
     if not (folder / MANIFEST).is_file():
         save_manifest(folder, manifest)
         return plan_shards(benchmark, folder)
@@ -215,7 +220,7 @@ def _begin(
             "move it away and extract again"
         )
     chosen = ["decoder", "precision", *(["batch"] if settings.batch else [])]
-    if manifest.recipe.source == UNNAMED:  # nothing but the folder's name tells which they are
+    if manifest.recipe.source == UNNAMED:  # only the folder's name tells which they are
         chosen.append("videos")
     for key in chosen:
         if stored.provenance[key] != manifest.provenance[key]:
@@ -233,43 +238,9 @@ def _begin(
     return plans
 
 
-def _announce(folder: Path, encoder: Encoder, say: Callable[[str], None]) -> None:
-    say(f"features  {folder}")
-    if encoder.untrained:
-        say("weights   UNTRAINED (random): these features are for trying things out only")
-
-
-def _partitions(
-    parts: Sequence[Sequence[ShardPlan]],
-    folder: Path,
-    videos: ListedVideos,
-    settings: ExtractSettings,
-    frames: int,
-    neighbours: int,
-) -> list[Partition]:
-    """What each process has to do."""
-    paths = videos.paths
-    return [
-        Partition(
-            folder=folder,
-            videos=videos.folder,
-            paths={name: paths[name] for plan in part for name in plan.pending if name in paths},
-            plans=tuple(part),
-            number=number,
-            of=len(parts),
-            frames=frames,
-            decoder=videos.decoder,
-            timeout=settings.timeout,
-            workers=settings.workers,
-            neighbours=neighbours,
-        )
-        for number, part in enumerate(parts)
-    ]
-
-
 @contextmanager
 def _accounted(benchmark: Benchmark, folder: Path, ranks: Ranks) -> Iterator[None]:
-    """Put the account beside the reason why an extraction ended early."""
+    """Add the account to the reason why an extraction ended early."""
     try:
         with _lost_rank_named():
             yield
@@ -281,7 +252,7 @@ def _accounted(benchmark: Benchmark, folder: Path, ranks: Ranks) -> Iterator[Non
 
 @contextmanager
 def _lost_rank_named() -> Iterator[None]:
-    """Say in a sentence what torch says when another rank has gone."""
+    """Make a sentence of what torch raises when another rank has gone."""
     try:
         yield
     except (dist.DistError, RuntimeError) as error:
@@ -294,7 +265,7 @@ def _lost_rank_named() -> Iterator[None]:
 
 
 def _of_every_rank(value: T) -> list[T]:
-    """What each rank has, in their order, on every rank."""
+    """Each rank's value, in their order, on every rank."""
     if not dist.is_initialized():
         return [value]
     values = [value] * dist.get_world_size()
@@ -302,16 +273,5 @@ def _of_every_rank(value: T) -> list[T]:
     return values
 
 
-def encoder_arguments(settings: ExtractSettings, encoder: Encoder) -> dict[str, Any]:
-    """What another process gives to `load_encoder`, its own device aside."""
-    return {
-        "name": settings.encoder,
-        "weights": settings.weights,
-        "precision": encoder.precision.partition(",")[0],
-        "batch": encoder.batch,
-        "compiled": settings.compiled,
-    }
-
-
-def _silent(_: str) -> None:
+def _no_line(_: str) -> None:
     """Take a line that rank 0 prints for all."""

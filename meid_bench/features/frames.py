@@ -1,4 +1,4 @@
-"""Frames: which frames of a video are taken, and what is known of those that were."""
+"""Frames: which frames of a video are taken, and when they are."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,10 +16,10 @@ def frame_indices(num_frames: int, wanted: int) -> NDArray[np.int64]:
         n = 10, T = 3:   0 1 2 3 | 4 5 6 | 7 8 9      floor((i + 0.5) * n / T)
                            ^         ^       ^         = 1, 5, 8
 
-    Computed in integers: by floats, one clip in eight is off by one.
+    Computed in integers: floats are off by one for one clip in eight.
 
     Args:
-        num_frames: n >= 1, frames that really decode.
+        num_frames: n >= 1, frames that decode.
         wanted: T >= 1; more than n repeats frames.
 
     Returns:
@@ -35,12 +35,12 @@ def frame_indices(num_frames: int, wanted: int) -> NDArray[np.int64]:
 
 @dataclass(frozen=True, eq=False)
 class DecodedFrames:
-    """Which frames were taken of a video, and when they are.
+    """Which frames were taken of a video.
 
     Attributes:
         index: (T,) int64, ascending, which of the decoded frames each one is.
         time: (T,) float64, seconds from the first decoded frame.
-        num_frames: Frames that really decode, n.
+        num_frames: Frames that decode, n.
         num_damaged: Frames that the decoder flagged as damaged or could not decode.
     """
 
@@ -51,7 +51,7 @@ class DecodedFrames:
 
     @property
     def distinct(self) -> NDArray[np.int64]:
-        """(m,) int64: the frames taken, each once; `Keep` was called for these, in order."""
+        """(m,) int64: the frames taken, each once, in the order of `Keep`'s numbers."""
         return np.unique(self.index)
 
     @property

@@ -1,4 +1,4 @@
-"""Decode a folder of jpgs, one a frame, as the official RGB release of Charades has them."""
+"""Decode a folder of jpgs, one a frame, as in the official RGB release of Charades."""
 
 import os
 import re
@@ -19,11 +19,11 @@ FRAMES_PER_SECOND = 24
 def decode(path: Path, wanted: int, keep: Keep) -> DecodedFrames:
     """Read `wanted` of the frames `<name>-000001.jpg`, `<name>-000002.jpg`, ... in folder `<name>`.
 
-    Only these are opened: what is wrong with the others is not seen, but that one is missing,
-    which fails the video, or that one is empty, which counts as damaged.
+    Only these are opened. Of the others, a missing one fails the video, and an empty one counts
+    as damaged.
 
     Args:
-        path: The folder; frame k = 0, 1, ... is number k + 1, shown at k / 24 seconds.
+        path: The folder; frame k = 0, 1, ... is number k + 1, at k / 24 seconds.
         wanted: T.
         keep: As `meid_bench.features.decoders.decode_video` calls it.
 
@@ -55,7 +55,7 @@ def decode(path: Path, wanted: int, keep: Keep) -> DecodedFrames:
 
 
 def _listed(path: Path) -> dict[str, int]:
-    """Every jpg of a folder, to its bytes; sorted by name."""
+    """Size in bytes of every jpg of a folder, sorted by name."""
     try:
         with os.scandir(path) as entries:
             found = {entry.name: entry.stat().st_size for entry in entries if is_jpg(entry.name)}
@@ -88,7 +88,7 @@ def _in_order(video: str, files: Mapping[str, int]) -> list[str]:
 
 
 def _read(path: Path) -> NDArray[np.uint8]:
-    """A jpg as (H, W, 3) uint8 RGB, whatever its colours; not turned as its EXIF may say."""
+    """A jpg as (H, W, 3) uint8 RGB; its EXIF rotation is ignored."""
     try:
         with Image.open(path, formats=["JPEG"]) as image:
             return np.array(image.convert("RGB"))  # asarray: read-only, which torch dislikes

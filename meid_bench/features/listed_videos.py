@@ -10,7 +10,7 @@ from meid_bench.benchmark.video_folder import find_videos
 from meid_bench.errors import DataError, SettingError
 from meid_bench.features.decoders import DECODERS, JPG_DECODER
 
-# Sources of features: of folders of jpgs, and of files of which nobody says which they are.
+# Sources of features: folders of jpgs, and files whose release is not named.
 RGB_FRAMES, UNNAMED = "rgb frames", "unnamed videos"
 
 
@@ -43,10 +43,10 @@ def listed_videos(
     Args:
         benchmark: Whose.
         root: The data root.
-        video_dir: Their folder; where `build` put them where it is left out.
-        decoder: The one to take; pyav for files and pillow for folders of jpgs where left out.
-        videos: Which videos they are, for example "480p"; where left out, the archive's name if
-            `build` knows it.
+        video_dir: Their folder; where `build` put them if left out.
+        decoder: One of DECODERS for files, JPG_DECODER for folders of jpgs; the first if left out.
+        videos: Which videos they are, for example "480p"; the archive that `build` used if left
+            out.
 
     Raises:
         DataError: There is no such folder, none of the videos in it, or both kinds.
@@ -61,7 +61,7 @@ def listed_videos(
             f"file {ids[0]}.mp4 nor a folder {ids[0]} of jpgs; name another with --video-dir DIR"
         )
     jpgs = next(iter(paths.values())).is_dir()
-    if jpgs:  # Whichever archive `build` looked for, it is not of that.
+    if jpgs:  # not of the archive that `build` looked for
         source = RGB_FRAMES if videos is None else f"{videos}, {RGB_FRAMES}"
     else:
         source = videos or archive or UNNAMED

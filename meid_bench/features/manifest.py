@@ -28,10 +28,10 @@ FAILURES = "failures.jsonl"
 SCHEMA = 2
 FRAME_RULE = "floor((i + 0.5) * n / T) of the n decoded frames"
 UNKNOWN = "unknown"
-# What of an extraction's provenance is a machine's, not the user's choice; another run of the same
-# store may have other values, and then both are recorded.
+# Provenance that may differ between two runs of one store; both values are then recorded.
 ENVIRONMENT = ("decoder_version", "processor", "torch", "torchvision", "tool", "videos")
 AND = " + "
+# Provenance that may move the features' last digits.
 CONDITIONS = (
     "decoder",
     "decoder_version",
@@ -45,20 +45,17 @@ CONDITIONS = (
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a reader of a paper would ask of features; its hash is the feature id.
-
-    What else may move their last digits (decoder, precision, versions, processor) is provenance:
-    the same recipe has the same id in every lab.
+    """What defines features, in every lab alike; its hash is the feature id.
 
     Attributes:
         encoder: Name of the model.
-        weights_sha256: Of the weights' tensors, however they were packed.
+        weights_sha256: SHA-256 of the weights' tensors.
         transform: Resize, crop and normalisation, in words.
         frames: T.
         width: D.
-        source: Of which videos: an archive's name such as "charades_v1_480", what the user says,
-            or "rgb frames" for folders of jpgs.
-        clip_length: Frames that the encoder is shown about each of the T.
+        source: Which videos: an archive's name such as "charades_v1_480", the user's name, or "rgb
+            frames" for folders of jpgs.
+        clip_length: Frames that the encoder is shown around each of the T.
         clip_stride: Frames from one of these to the next.
         frame_rule: Which frames the T are.
     """
@@ -81,7 +78,7 @@ class Recipe:
 
 
 def unknown_recipe(encoder: str, frames: int, width: int) -> Recipe:
-    """The recipe of features of which nobody told more than this."""
+    """The recipe of features of which only this is known."""
     return Recipe(encoder, UNKNOWN, UNKNOWN, frames, width, UNKNOWN, frame_rule=UNKNOWN)
 
 
@@ -90,18 +87,17 @@ class Manifest:
     """What a store's manifest.json holds.
 
     Attributes:
-        benchmark: Whose videos the store is for.
+        benchmark: Its name.
         benchmark_fingerprint: Of its labels.
         listed: How many videos it lists.
-        ids_sha256: Of their ids: they decide which video is in which shard.
-        fingerprint: The feature id: the recipe's; of imported features the sha256 of their content.
-        recipe: How the features were made; "unknown" where nobody knows.
+        ids_sha256: Of their ids, which decide the shard of each video.
+        fingerprint: The feature id: the recipe's; of imported features the SHA-256 of the content.
+        recipe: How the features were made.
         weights: Name of the weights as it was given.
         untrained: The weights are random.
         imported: The features were made elsewhere.
-        provenance: Under which conditions they were made: decoder, precision, versions, processor,
-            folder of the videos, batch, date.
-        schema: Number of this format.
+        provenance: Decoder, precision, batch, versions, processor, folder of the videos, date.
+        schema: Version of this format.
     """
 
     benchmark: str
@@ -118,13 +114,13 @@ class Manifest:
 
     @property
     def store_name(self) -> str:
-        """Folder name of the store: <encoder>-<weights>-<T>-<first 8 of the feature id>."""
+        """The store's folder: <encoder>-<weights>-<T>-<first 8 of the feature id>."""
         parts = (self.recipe.encoder, self.weights, self.recipe.frames, self.fingerprint[:8])
         return "-".join(re.sub(r"[^A-Za-z0-9_.]+", "", str(part)) for part in parts)
 
     @property
     def conditions(self) -> dict[str, Any]:
-        """The provenance that may move the features' last digits: what a board tells apart."""
+        """The provenance that a board tells apart."""
         return {key: self.provenance[key] for key in CONDITIONS if key in self.provenance}
 
 
@@ -138,10 +134,10 @@ def make_manifest(
     fingerprint: str | None = None,
     provenance: Mapping[str, Any] | None = None,
 ) -> Manifest:
-    """The manifest of a benchmark's features, see `Manifest`; a `fingerprint` is for imports.
+    """The manifest of a benchmark's features; imported ones have a `fingerprint` of their own.
 
     Raises:
-        SettingError: A name in it is no text, as a folder's may be.
+        SettingError: A name in it cannot be written as text.
     """
     ids = benchmark.all_ids()
     manifest = Manifest(
@@ -161,16 +157,15 @@ def make_manifest(
 
 
 def joined_provenance(first: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
-    """Provenance of features that were made under two conditions: both, where they differ.
+    """The provenance of features of two runs: both values where they differ.
 
     >>> joined_provenance({"torch": "2.1", "date": "1"}, {"torch": "2.2", "date": "2"})
     {'torch': '2.1 + 2.2', 'date': '1'}
     """
     joined = dict(first)
     for key in ENVIRONMENT:
-        values = [value for side in (first, other) if key in side for value in side[key].split(AND)]
-        if values:
-            joined[key] = AND.join(dict.fromkeys(values))
+        if values := [side[key] for side in (first, other) if key in side]:
+            joined[key] = AND.join(dict.fromkeys(AND.join(values).split(AND)))
     return joined
 
 
@@ -183,7 +178,7 @@ def load_manifest(folder: Path) -> Manifest:
     """Read `folder`/manifest.json.
 
     Raises:
-        DataError: There is none, it is not one, or it is of another version of the format.
+        DataError: It is missing, damaged, or of another version of the format.
     """
     path = folder / MANIFEST
     if not path.is_file():
@@ -207,7 +202,7 @@ def load_manifest(folder: Path) -> Manifest:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a video has no features: its id, one sentence, and the decoder that said so."""
+    """Why a video has no features, in a sentence, and the decoder that tried."""
 
     id: str
     error: str
@@ -215,7 +210,7 @@ class Failure:
 
 
 def load_failures(folder: Path) -> dict[str, Failure]:
-    """The failures of a store by id, in the order of ids; none where nothing failed yet.
+    """The failures of a store by id, sorted.
 
     Raises:
         DataError: A line of failures.jsonl is no failure.
@@ -225,10 +220,7 @@ def load_failures(folder: Path) -> dict[str, Failure]:
 
 
 def update_failures(folder: Path, tried: Iterable[str], failed: Iterable[Failure]) -> None:
-    """Of the ids just `tried`, let exactly the `failed` ones stand in failures.jsonl.
-
-    Several processes may do so at once: the file is read and replaced under a lock.
-    """
+    """Replace the failures of the ids just `tried` by `failed`, under a lock between processes."""
     with FileLock(folder / f".{FAILURES}.lock"):
         failures = load_failures(folder)
         for video_id in tried:

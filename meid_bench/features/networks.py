@@ -15,55 +15,54 @@ from meid_bench.errors import DataError, SettingError, first_line, unknown
 
 DEFAULT = "IMAGENET1K_V1"
 RANDOM = "random:"
-# TSM-ResNet-50, whose blocks look one frame back and one ahead: among SEGMENT frames, by 1 / FOLD
-# of the channels each way.
+# TSM-ResNet-50: each block shifts 1 / FOLD of the channels by a frame each way, in a SEGMENT.
 TSM, SEGMENT, FOLD = "tsm_resnet50", 8, 8
 
 
 def torchvision_weights(encoder: str, name: str) -> Any:
-    """Torchvision's entry for `name`: address, transform and citation of one weight file.
+    """Torchvision's entry of a weight file; of the encoder's DEFAULT where it lacks ours.
 
     Raises:
         SettingError: The encoder has none of that name.
     """
     entries = models.get_model_weights(encoder)
     if name == DEFAULT and name not in entries.__members__:
-        name = "DEFAULT"  # The few models that have one set of another name.
+        name = "DEFAULT"
     if name not in entries.__members__:
         raise unknown(f"set of {encoder} weights", name, list(entries.__members__))
     return entries[name]
 
 
-def download(entry: Any) -> dict[str, torch.Tensor]:
-    """Download torchvision weights, or take them from its cache under TORCH_HOME.
+def pretrained_model(encoder: str, entry: Any) -> nn.Module:
+    """A model with torchvision weights, downloaded or from its cache under TORCH_HOME.
 
     Raises:
-        DataError: They cannot be had.
+        DataError: The weights cannot be downloaded.
     """
     folder = Path(torch.hub.get_dir()) / "checkpoints"
     name = entry.url.rsplit("/", 1)[-1]
-    alternatives = (
-        f"put that file into {folder}, name a file with --weights FILE, "
-        "or take --weights random:SEED (untrained)"
-    )
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        # Several ranks of one machine share the cache: one of them downloads.
+        # Ranks of one machine share the cache: one of them downloads.
         with FileLock(folder / f".{name}.lock"):
-            state: dict[str, torch.Tensor] = entry.get_state_dict(progress=True, check_hash=True)
+            model: nn.Module = models.get_model(encoder, weights=entry)
     except (OSError, RuntimeError, EOFError, ValueError) as error:
         raise DataError(
-            f"Cannot download the weights {name} from {entry.url} ({first_line(error)}); "
-            f"{alternatives}"
+            f"Cannot download the weights {name} from {entry.url} ({first_line(error)}); put that "
+            f"file into {folder}, name a file with --weights FILE, or take --weights random:SEED "
+            "(untrained)"
         ) from error
-    return state
+    return model
 
 
 def load_file(path: Path) -> dict[str, torch.Tensor]:
-    """Tensors of a local file, .safetensors or what torch.save wrote; nothing else is unpickled.
+    """Read tensors by name from a file, .safetensors or of torch.save; only tensors are unpickled.
+
+    An official TSM checkpoint's `module.base_model.layer1.0.conv1.net.weight` is renamed to this
+    model's `layer1.0.conv1.net.weight`, and its classifier, `new_fc`, left out.
 
     Raises:
-        DataError: It is missing or holds no tensors by name.
+        DataError: The file is missing or holds no tensors by name.
     """
     if not path.is_file():
         raise DataError(
@@ -77,7 +76,7 @@ def load_file(path: Path) -> dict[str, torch.Tensor]:
             state: Any = load_safetensors(path)
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # Whatever a damaged file makes the two libraries raise.
+    except Exception as error:  # a damaged file makes both libraries raise anything
         raise DataError(
             f"{path} holds no weights that can be read ({first_line(error)})"
         ) from error
@@ -86,22 +85,26 @@ def load_file(path: Path) -> dict[str, torch.Tensor]:
         isinstance(value, torch.Tensor) for value in state.values()
     ):
         raise DataError(f"{path} holds {type(state).__name__}, expected tensors by name")
-    return published_names(state)
+    names = {name.removeprefix("module.").removeprefix("base_model."): name for name in state}
+    return {name: state[key] for name, key in names.items() if not name.startswith("new_fc")}
 
 
 def empty_model(name: str) -> nn.Module:
-    """A model of that name without trained weights."""
+    """A model of that name, untrained.
+
+    Residual networks begin with zeroed residual branches: by torch's default, activations
+    overflow float16.
+    """
     if name == TSM:
         return tsm_resnet50()
     residual = models.get_model_builder(name).__module__ == models.resnet.__name__
-    model: nn.Module = models.get_model(
-        name, weights=None, **({"zero_init_residual": True} if residual else {})
-    )
+    options = {"zero_init_residual": True} if residual else {}
+    model: nn.Module = models.get_model(name, weights=None, **options)
     return model
 
 
 def fill(model: nn.Module, state: Mapping[str, torch.Tensor], head: str, source: str) -> None:
-    """Load tensors into a model; those of its classifier `head` are not needed.
+    """Load tensors into a model, all but those of its classifier `head`.
 
     Raises:
         DataError: Names or shapes are not the model's.
@@ -124,10 +127,10 @@ def fill(model: nn.Module, state: Mapping[str, torch.Tensor], head: str, source:
 
 
 def random_seed(weights: str) -> int | None:
-    """The seed in `random:SEED`; None where the weights are not random.
+    """The seed in `random:SEED`; None for other weights.
 
     Raises:
-        SettingError: There is no whole number behind the colon.
+        SettingError: SEED is no whole number.
     """
     if not weights.startswith(RANDOM):
         return None
@@ -138,11 +141,7 @@ def random_seed(weights: str) -> int | None:
 
 
 def random_model(name: str, seed: int) -> nn.Module:
-    """An untrained torchvision model, the same for the same seed.
-
-    Residual networks start with zeroed residual branches: torch's default initialisation makes
-    activations that overflow float16.
-    """
+    """An untrained model, the same for the same seed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return empty_model(name)
@@ -159,27 +158,25 @@ def tensors_sha256(model: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def temporal_shift(x: torch.Tensor, segment: int = SEGMENT, fold: int = FOLD) -> torch.Tensor:
+def temporal_shift(x: torch.Tensor) -> torch.Tensor:
     """Move an eighth of the channels one frame back in time and an eighth one frame ahead.
 
     Args:
-        x: (segments * segment, C, H, W), the frames of each segment one after the other.
-        segment: Frames that see each other.
-        fold: C // fold channels move each way; zeros come in at a segment's ends.
+        x: (segments * 8, C, H, W), the frames of each segment in turn.
 
     Returns:
-        The same shape: channels [0, C // fold) of frame t are those of t + 1, the next
-        C // fold those of t - 1, the rest stay.
+        The same shape: channels [0, C // 8) of frame t are those of t + 1, the next C // 8 those
+        of t - 1, zeros at a segment's ends; the rest stay.
 
     Reference:
         Lin, Gan, Han: TSM, ICCV 2019, bi-directional residual shift; mit-han-lab
         temporal-shift-module, ops/temporal_shift.py, n_div = 8.
     """
-    part = x.shape[1] // fold
-    frames = x.unflatten(0, (-1, segment))  # type: ignore[no-untyped-call]
+    part = x.shape[1] // FOLD
+    frames = x.unflatten(0, (-1, SEGMENT))  # type: ignore[no-untyped-call]
     back, ahead, rest = frames[:, :, :part], frames[:, :, part : 2 * part], frames[:, :, 2 * part :]
     nothing = torch.zeros_like(back[:, :1])
-    # Put together rather than written in place, so that torch.fx can follow it.
+    # Not in place: torch.fx traces it.
     back = torch.cat([back[:, 1:], nothing], dim=1)
     ahead = torch.cat([nothing, ahead[:, :-1]], dim=1)
     return torch.cat([back, ahead, rest], dim=2).flatten(0, 1)
@@ -193,7 +190,7 @@ class Shifted(nn.Module):
         self.net = net
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(segments * 8, C, H, W) to what the convolution makes of the shifted frames."""
+        """Convolve the shifted frames, (segments * 8, C, H, W)."""
         out: torch.Tensor = self.net(temporal_shift(x))
         return out
 
@@ -204,15 +201,3 @@ def tsm_resnet50() -> nn.Module:
     for block in [module for module in model.modules() if isinstance(module, Bottleneck)]:
         block.conv1 = Shifted(block.conv1)
     return model
-
-
-def published_names(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Rename an official checkpoint's tensors to this model's; its classifier is left out.
-
-    The official files say `module.base_model.layer1.0.conv1.net.weight` (with `module.` from
-    DataParallel) and keep their classifier as `new_fc`.
-    """
-    names = {name.removeprefix("module.").removeprefix("base_model."): name for name in tensors}
-    return {
-        name: tensors[original] for name, original in names.items() if not name.startswith("new_fc")
-    }

@@ -31,21 +31,21 @@ from meid_bench.progress import Progress
 IDS = "ids.txt"
 # In a manifest's provenance: the folder that the store reads in place.
 IN_PLACE = "npy_folder"
-# What a failure names as having read the video.
+# The decoder that a failure names.
 DECODER = "npy"
 DTYPES = ("float16", "float32", "float64")
 
 
 class NpyStore(FeatureStore):
-    """A store whose features stay where they are; its own folder says only which and whose.
+    """A store of manifest, ids and failures whose features stay in another folder.
 
-    Frames have no times here: nobody knows which of a video's frames were taken.
+    Which of a video's frames they are, and when, is unknown: indices are -1 and times NaN.
 
     Args:
         folder: The store, as `register_npy` made it.
 
     Raises:
-        DataError: The folder is no such store.
+        DataError: The folder is no such store, or that of the features has gone.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -62,37 +62,37 @@ class NpyStore(FeatureStore):
     def read(
         self, ids: Sequence[str], out: NDArray[np.float16] | None = None
     ) -> NDArray[np.float16]:
-        """Features of `ids`, (n, T, D) float16, in their order, into `out` where it is given.
+        """As `FeatureStore.read`.
 
         Raises:
-            DataError: A video has none, or its file is not what it was when it was registered.
+            DataError: A video has no features, or its file is not usable.
         """
         if out is None:
             out = np.empty((len(ids), self.frames, self.width), dtype=np.float16)
         for row, name in zip(out, ids, strict=True):
             if name not in self._have:
                 self._find(name)  # says why
-            features, fault = read_npy(self.npy_folder / f"{name}.npy", (self.frames, self.width))
-            if features is None:
+            path = self.npy_folder / f"{name}.npy"
+            try:
+                row[:] = read_npy(path, (self.frames, self.width))
+            except DataError as error:
                 raise DataError(
-                    f"{self.npy_folder / name}.npy: {fault}; `meid-bench verify --repair` puts "
-                    "it and others like it among the failures"
-                )
-            row[:] = features
+                    f"{path}: {error}; `meid-bench verify --repair` puts it and others like it "
+                    "among the failures"
+                ) from error
         return out
 
     def _value(self, video_id: str, dataset: str) -> Any:
-        missing: dict[str, Any] = {
+        unknown: dict[str, Any] = {
             "frame_time": np.full(self.frames, np.nan, np.float32),
             "frame_index": np.full(self.frames, -1, np.int32),
             "num_frames": 0,
-            "num_damaged": 0,
         }
-        return missing[dataset]
+        return unknown[dataset]
 
 
 def open_store(folder: Path) -> FeatureStore:
-    """Open a feature store, whichever way its features lie.
+    """Open a feature store of shards or of .npy files.
 
     Raises:
         DataError: The folder is no store, or a shard cannot be read.
@@ -101,53 +101,65 @@ def open_store(folder: Path) -> FeatureStore:
     return NpyStore(folder) if in_place else FeatureStore(folder)
 
 
-def read_npy(path: Path, shape: tuple[int, int]) -> tuple[NDArray[np.float16] | None, str]:
-    """One video's features, (T, D) float16; or None and what is wrong with the file, in words.
+def read_npy(path: Path, shape: tuple[int, int]) -> NDArray[np.float16]:
+    """Read one video's features, (T, D) float16.
 
-    Objects in it are never unpickled.
+    Raises:
+        DataError: The file is not usable; the message is the reason alone.
     """
-    array, fault = open_npy(path)
-    if array is None:
-        return None, fault
-    if array.shape != shape:
-        return None, f"shape {array.shape}, expected {shape}"
-    with np.errstate(over="ignore"):  # what does not fit float16 becomes infinite, and is named
-        features = array.astype(np.float16)
-    if not np.isfinite(features).all():
-        return None, "holds NaN, or numbers beyond float16"
-    return features, ""
+    return as_features(open_npy(path), shape)
 
 
-def open_npy(path: Path) -> tuple[NDArray[Any] | None, str]:
-    """Map a file, so that nothing but what is looked at is read."""
+def open_npy(path: Path) -> NDArray[Any]:
+    """Map the array of a file into memory; objects are never unpickled.
+
+    Raises:
+        DataError: It is no .npy file of floats; the message is the reason alone.
+    """
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except FileNotFoundError:
-        return None, "there is no file"
-    except Exception as error:  # numpy reads a header as Python, and raises whatever that does
-        return None, f"is no .npy file of numbers ({' '.join(str(error).split())})"
+    except FileNotFoundError as error:
+        raise DataError("there is no file") from error
+    except Exception as error:  # numpy evaluates the header as Python: anything may be raised
+        reason = " ".join(str(error).split())
+        raise DataError(f"is no .npy file of numbers ({reason})") from error
     if not isinstance(array, np.ndarray):  # np.load also opens a .npz, whatever its name
         array.close()
-        return None, "is an .npz, not an .npy"
+        raise DataError("is an .npz, not an .npy")
     if array.dtype.name not in DTYPES:
-        return None, f"dtype {array.dtype}, expected one of {', '.join(DTYPES)}"
-    return array, ""
+        raise DataError(f"dtype {array.dtype}, expected one of {', '.join(DTYPES)}")
+    return array
+
+
+def as_features(array: NDArray[Any], shape: tuple[int, int]) -> NDArray[np.float16]:
+    """Round an array to features, (T, D) float16.
+
+    Raises:
+        DataError: It has another shape or does not fit float16; the message is the reason alone.
+    """
+    if array.shape != shape:
+        raise DataError(f"shape {array.shape}, expected {shape}")
+    with np.errstate(over="ignore"):
+        features = array.astype(np.float16)
+    if not np.isfinite(features).all():
+        raise DataError("holds NaN, or numbers beyond float16")
+    return features
 
 
 def faulty_npy(folder: Path) -> Iterator[tuple[str, str]]:
-    """Read all of every file of a store, and yield id and fault of those that are not usable."""
+    """Read every file of a store; id and fault of those that are not usable."""
     store = NpyStore(folder)
     with Progress(len(store.ids), f"verify {folder.name}", "files") as progress:
         for name in store.ids:
-            path = store.npy_folder / f"{name}.npy"
-            features, fault = read_npy(path, (store.frames, store.width))
+            try:
+                read_npy(store.npy_folder / f"{name}.npy", (store.frames, store.width))
+            except DataError as error:
+                yield name, str(error)
             progress.update()
-            if features is None:
-                yield name, fault
 
 
 def withdraw(folder: Path, faults: Mapping[str, str]) -> None:
-    """Put videos of a store, id to fault, among its failures; their files stay as they are."""
+    """Put videos of a store, id to fault, among its failures; their files stay."""
     kept = [name for name in NpyStore(folder).ids if name not in faults]
     failed = [Failure(name, fault, DECODER) for name, fault in faults.items()]
     update_failures(folder, faults, failed)
@@ -156,14 +168,7 @@ def withdraw(folder: Path, faults: Mapping[str, str]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Registered:
-    """A folder of .npy files that was made known as a store.
-
-    Attributes:
-        store: The store's folder.
-        npy_folder: Where the files lie.
-        stored: Videos with features.
-        failed: Videos without, each with the reason.
-    """
+    """The store made of a folder of .npy files, how many videos it has, and which failed."""
 
     store: Path
     npy_folder: Path
@@ -172,7 +177,7 @@ class Registered:
 
 
 def npy_folders(folder: Path) -> list[Path]:
-    """Folders with .npy files: the folder itself, or down to two levels below it; sorted."""
+    """Folders with .npy files, sorted: the folder itself, or down to two levels below it."""
     if any(folder.glob("*.npy")):
         return [folder]
     below = [path for path in (*folder.glob("*/"), *folder.glob("*/*/")) if path.is_dir()]
@@ -180,21 +185,20 @@ def npy_folders(folder: Path) -> list[Path]:
 
 
 def register_all(benchmark: Benchmark, folder: Path, root: Path) -> list[Registered]:
-    """Make every folder of .npy files in a folder a store; see `register_npy`."""
+    """Make a store of every folder of .npy files in a folder; see `register_npy`."""
     with named_when_full(root):
         return [register_npy(benchmark, npy, root) for npy in npy_folders(folder)]
 
 
 def register_npy(benchmark: Benchmark, npy_folder: Path, root: Path) -> Registered:
-    """Make a folder of `<video_id>.npy` a feature store of a benchmark, without copying it.
+    """Make a feature store of a folder of `<video_id>.npy`, without a copy.
 
-    Every listed video's file is opened and its shape and type checked; of its numbers only the
-    first frame is read, for at VideoLT's size all of them are hundreds of gigabytes. The others
-    are checked when they are used, and by `meid-bench verify`.
+    Shapes, types and first frames are checked here, since VideoLT has hundreds of gigabytes; the
+    other frames when they are used, and by `meid-bench verify`.
 
     Args:
         benchmark: Whose features they are; its `frames` is T.
-        npy_folder: Where they lie; its name tells the encoder.
+        npy_folder: The folder; the encoder is read from its name.
         root: The data root.
 
     Raises:
@@ -205,41 +209,42 @@ def register_npy(benchmark: Benchmark, npy_folder: Path, root: Path) -> Register
     """
     names: list[str] = []
     failed: list[Failure] = []
-    widths: set[int] = set()
+    width = None
     digest = hashlib.sha256()
     with Progress(len(benchmark.all_ids()), npy_folder.name, "files") as progress:
         for name in benchmark.all_ids():
-            array, fault = open_npy(npy_folder / f"{name}.npy")
+            try:
+                array = open_npy(npy_folder / f"{name}.npy")
+                width = _checked_width(array, benchmark.frames, width)
+            except DataError as error:
+                failed.append(Failure(name, str(error), DECODER))
+            else:
+                names.append(name)
+                head = f"{name}\t{array.dtype}\t{array.shape}\t"
+                digest.update(head.encode() + array[0].tobytes())
             progress.update(1, f"{len(failed)} not usable")
-            if array is not None:
-                fault = _misfit(array, benchmark.frames, widths)
-            if array is None or fault:
-                failed.append(Failure(name, fault, DECODER))
-                continue
-            widths.add(array.shape[1])
-            names.append(name)
-            digest.update(f"{name}\t{array.dtype}\t{array.shape}\t".encode() + array[0].tobytes())
-    if not names:
+    if width is None:
         raise DataError(
             f"{npy_folder} has no usable features of {benchmark.name}'s videos: "
             f"{failed[0].id}.npy: {failed[0].error}"
         )
+    in_place = str(npy_folder.resolve())
     manifest = make_manifest(
         benchmark,
-        unknown_recipe(encoder_of(npy_folder.name), benchmark.frames, widths.pop()),
+        unknown_recipe(encoder_of(npy_folder.name), benchmark.frames, width),
         weights="imported",
         imported=True,
         fingerprint=digest.hexdigest(),
         provenance={
-            IN_PLACE: str(npy_folder.resolve()),
+            IN_PLACE: in_place,
             "tool": __version__,
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
         },
     )
     store = features_dir(root, benchmark.name) / manifest.store_name
-    for before in _stores_of(npy_folder, store.parent):
-        if before != store:
-            shutil.rmtree(before)
+    for other in (path.parent for path in store.parent.glob(f"*/{IDS}")):
+        if other != store and load_manifest(other).provenance.get(IN_PLACE) == in_place:
+            shutil.rmtree(other)  # the folder as it was before
     store.mkdir(parents=True, exist_ok=True)
     write_text(store / IDS, "".join(f"{name}\n" for name in names))
     update_failures(store, benchmark.all_ids(), failed)
@@ -247,15 +252,17 @@ def register_npy(benchmark: Benchmark, npy_folder: Path, root: Path) -> Register
     return Registered(store, npy_folder, len(names), tuple(failed))
 
 
-def _misfit(array: NDArray[Any], frames: int, widths: set[int]) -> str:
-    if array.ndim != 2 or len(array) != frames or array.shape[1] not in (widths or array.shape[1:]):
-        width = next(iter(widths), "D")
-        return f"shape {array.shape}, expected ({frames}, {width})"
-    return "" if np.isfinite(array[0]).all() else "holds NaN or infinite numbers"
+def _checked_width(array: NDArray[Any], frames: int, width: int | None) -> int:
+    """The width D of one video's array; that of the files before it where there are some."""
+    if array.ndim != 2 or not array.size or array.shape != (frames, width or array.shape[1]):
+        raise DataError(f"shape {array.shape}, expected ({frames}, {width or 'D'})")
+    if not np.isfinite(array[0]).all():
+        raise DataError("holds NaN or infinite numbers")
+    return array.shape[1]
 
 
 def encoder_of(folder: str) -> str:
-    """The encoder that a folder's name tells: "TSM-ResNet-50" is tsm_resnet50.
+    """The encoder that a folder is named after.
 
     >>> encoder_of("TSM-ResNet-50"), encoder_of("features_ResNet101"), encoder_of("clip")
     ('tsm_resnet50', 'resnet101', 'clip')
@@ -265,9 +272,3 @@ def encoder_of(folder: str) -> str:
     if depth is None:
         return plain or UNKNOWN
     return f"tsm_resnet{depth[1]}" if "tsm" in plain else f"resnet{depth[1]}"
-
-
-def _stores_of(npy_folder: Path, features: Path) -> Iterator[Path]:
-    for path in sorted(features.glob(f"*/{IDS}")):
-        if load_manifest(path.parent).provenance.get(IN_PLACE) == str(npy_folder.resolve()):
-            yield path.parent

@@ -7,7 +7,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,12 +23,13 @@ from meid_bench.features.encode_stage import EncodeStage
 from meid_bench.features.encoder import Encoder, load_encoder
 from meid_bench.features.frames import DecodedFrames
 from meid_bench.features.ledger import Ledger, ShardPlan
+from meid_bench.features.listed_videos import ListedVideos
 from meid_bench.features.manifest import Failure
 from meid_bench.features.shard import VideoFeatures
 from meid_bench.mainless import ctrl_c_ignored, mainless
 from meid_bench.progress import Progress
 
-# Decoded videos beyond those that workers are writing: what the encoder lives on meanwhile.
+# Slots for decoded videos beyond those that workers write to.
 SPARE_SLOTS = 2
 SECONDS_PER_LOOK = 0.2
 
@@ -39,35 +40,31 @@ class Partition:
 
     Attributes:
         folder: The store.
-        videos: The folder of videos.
-        paths: Id to file, or to folder of jpgs; ids without one are left out.
+        videos: The benchmark's videos.
         plans: The shards to do.
-        number: Of this partition.
-        of: How many there are.
         frames: T.
-        decoder: As `decode_video` takes it.
         timeout: Seconds that decoding a video may take.
         workers: Decoder processes; None for one a core.
-        neighbours: Partitions that are done on this machine, and share its cores.
+        number: The partition's, from 0.
+        of: How many partitions there are.
+        neighbours: How many of them share this machine's cores.
     """
 
     folder: Path
-    videos: Path
-    paths: Mapping[str, Path]
-    plans: tuple[ShardPlan, ...]
-    number: int
-    of: int
+    videos: ListedVideos
+    plans: Sequence[ShardPlan]
     frames: int
-    decoder: str
     timeout: float
     workers: int | None
+    number: int = 0
+    of: int = 1
     neighbours: int = 1
 
 
 def extract_partition(
     partition: Partition, encoder: Encoder, say: Callable[[str], None] = print
 ) -> None:
-    """Extract what a partition has to do; every finished shard is on the disk when this ends.
+    """Extract a partition in this process; finished shards stay whatever ends it.
 
     Args:
         partition: What is to do.
@@ -86,13 +83,12 @@ def extract_partition(
         f"encoder   {encoder.name}, {encoder.weights}, {encoder.precision}, batches of "
         f"{encoder.batch}, on {describe(encoder.device)}"
     )
-    say(f"decoder   {partition.decoder}, {workers} processes, {partition.frames} frames a video")
+    decoder = partition.videos.decoder
+    say(f"decoder   {decoder}, {workers} processes, {partition.frames} frames a video")
     if not total:
         return
     label = "extract" if partition.of == 1 else f"extract {partition.number + 1}/{partition.of}"
-    settings = DecodeSettings(
-        partition.frames, encoder.transform, partition.decoder, partition.timeout
-    )
+    settings = DecodeSettings(partition.frames, encoder.transform, decoder, partition.timeout)
     with Progress(total, label, "videos") as progress:
         extraction = _Extraction(partition, progress)
         with (
@@ -110,7 +106,7 @@ def extract_partition(
 
 
 class _Extraction:
-    """One partition at work: which video is next, and what becomes of each."""
+    """A partition in progress: the videos that are waiting, and what became of the others."""
 
     ledger: Ledger
 
@@ -120,9 +116,9 @@ class _Extraction:
         )
         self._partition = partition
         self._progress = progress
-        self._shard = -1  # of the video that was begun last
+        self._shard = -1  # of the last video that was begun
         self._stopping = False
-        self._frames = 0
+        self._stored = 0
         self._start = time.monotonic()
         self._lock = threading.Lock()
 
@@ -134,15 +130,16 @@ class _Extraction:
         )
 
     def enter(self, entry: VideoFeatures | Failure) -> None:
-        """Tell ledger and progress bar what became of a video; called from several threads."""
+        """Tell ledger and progress bar what became of a video; any thread may call this."""
         self.ledger.enter(entry)
         with self._lock:
-            self._frames += self._partition.frames if isinstance(entry, VideoFeatures) else 0
-            rate = self._frames / max(time.monotonic() - self._start, 1e-9)
+            self._stored += isinstance(entry, VideoFeatures)
+            rate = self._stored * self._partition.frames / (time.monotonic() - self._start)
             self._progress.update(1, f"{rate:.0f} frames/s")
 
     def run(self, pool: DecodePool, stage: EncodeStage) -> None:
         """Decode and encode every video; the ledger writes what is complete."""
+        videos = self._partition.videos
         while self._has_next() or pool.busy:
             while self._has_next() and pool.hungry:
                 self._begin_next(pool)
@@ -150,9 +147,8 @@ class _Extraction:
                 if isinstance(result.decoded, DecodedFrames):
                     stage.add(result.task.id, result.decoded, result.pictures)
                 else:
-                    _refuse_vanished(self._partition.videos)
-                    decoder = self._partition.decoder
-                    self.enter(Failure(result.task.id, result.decoded, decoder))
+                    _refuse_vanished(videos.folder)
+                    self.enter(Failure(result.task.id, result.decoded, videos.decoder))
                 pool.release(result)
             stage.check()
             self.ledger.check()
@@ -163,37 +159,32 @@ class _Extraction:
 
     def _begin_next(self, pool: DecodePool) -> None:
         self._shard, name = self.waiting.popleft()
-        part = self._partition
-        if name in part.paths:
-            pool.submit(DecodeTask(name, part.paths[name]))
-            return
-        missing = f"folder {name}" if part.decoder == JPG_DECODER else f"file {name}.*"
-        self.enter(Failure(name, f"there is no {missing} in {part.videos}", part.decoder))
+        videos = self._partition.videos
+        if name in videos.paths:
+            pool.submit(DecodeTask(name, videos.paths[name]))
+        else:
+            missing = f"folder {name}" if videos.decoder == JPG_DECODER else f"file {name}.*"
+            reason = f"there is no {missing} in {videos.folder}"
+            self.enter(Failure(name, reason, videos.decoder))
 
 
 def _refuse_vanished(folder: Path) -> None:
-    """A folder that has gone, as one on the network may, is no fault of its videos."""
-    try:
-        there = any(folder.iterdir())
-    except OSError:
-        there = False
-    if not there:
-        raise DataError(
-            f"The folder of videos {folder} has gone or is empty now; every finished shard stays, "
-            "bring it back and run the same command again"
-        )
+    """End the run where the folder has gone, as an unmounted one has: its videos did not fail."""
+    with suppress(OSError):
+        if any(folder.iterdir()):
+            return
+    raise DataError(
+        f"The folder of videos {folder} has gone or is empty now; every finished shard stays, "
+        "bring it back and run the same command again"
+    )
 
 
 @contextmanager
 def _ctrl_c(first: Callable[[], None]) -> Iterator[None]:
-    """Call `first` when Ctrl-C is pressed; pressed again, it ends the process as usual."""
-    pressed = False
+    """Call `first` at Ctrl-C; a second one ends the process as usual."""
 
     def handle(*_: object) -> None:
-        nonlocal pressed
-        if pressed:
-            raise KeyboardInterrupt
-        pressed = True
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         first()
 
     if threading.current_thread() is not threading.main_thread():
@@ -221,11 +212,11 @@ def extract_on_devices(
     """
     context = multiprocessing.get_context("spawn")
     processes = [
-        # Not daemons: those may not have children, and each has its decoders.
+        # Not daemons: those may not start decoder processes.
         context.Process(target=_extract_on, args=(partition, str(device), dict(encoder)))
         for partition, device in zip(partitions, devices, strict=True)
     ]
-    # Ctrl-C reaches the children too; they finish their shards, and this one waits for them.
+    # Ctrl-C reaches the children too: they finish their shards, and this process waits.
     with ctrl_c_ignored():
         with mainless():
             for process in processes:

@@ -1,10 +1,9 @@
-"""Decode with PyAV: skip what nobody needs where that is safe, else every frame in turn."""
+"""Decode with PyAV: skip frames that are not needed where that is safe, else decode each."""
 
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import contextmanager, suppress
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -20,45 +19,43 @@ from numpy.typing import NDArray
 from meid_bench.errors import DataError
 from meid_bench.features.frames import DecodedFrames, Keep, frame_indices
 
-# A stream of which this much is missing at its end was cut; less may be a rounding of a header.
+# What must be missing at the end of a stream that was cut off; headers round by less.
 CUT_SECONDS, CUT_SHARE = 0.5, 0.1
-# With temporal layers, frames that are no reference in their layer are one in the next.
+# Codecs with temporal layers: a non-reference frame of one layer is a reference of the next.
 LAYERED_CODECS = {"hevc", "vvc"}
 MATROSKA_DURATION = re.compile(r"(\d{1,9}):(\d{1,9}):(\d{1,9}(?:\.\d*)?)")
 PASSES = 3
-# Of containers that hold pictures and short animations alike, those whose first brand is a picture.
+# Containers of pictures and of short animations, and the brands of pictures.
 PICTURES = {"gif", "apng", "ico", "image2", "avif", "heic", "heix", "heim", "heis", "mif1", "miaf"}
 
 
 class _UnsafeSkipError(Exception):
-    """Skipping frames is not safe for this file."""
+    """Frames of this file cannot be skipped."""
 
 
 def decode(path: Path, wanted: int, keep: Keep, *, sequential: bool = False) -> DecodedFrames:
     """Decode `wanted` frames of a video; see `meid_bench.features.decoders.decode_video`.
 
-    Frames that no other frame refers to and that are not wanted are never decoded. Where a
-    timestamp is missing or repeated, a frame is damaged, or a wanted one does not come, all
-    frames are decoded one after the other instead, as they are with `sequential`.
+    Frames that are neither wanted nor referred to are skipped. Where a timestamp is missing or
+    repeated, a frame is damaged, or a wanted one does not come, and with `sequential`, every frame
+    is decoded instead.
     """
-    expected = _Scan(path)
-    if not sequential and expected.timestamps is not None:
-        try:
-            return _decode_needed(path, expected.timestamps, wanted, keep)
-        except _UnsafeSkipError:
-            pass
-    return _decode_all(path, expected.packets, wanted, keep)
+    packets, timestamps = _scan(path)
+    if not sequential and timestamps is not None:
+        with suppress(_UnsafeSkipError):
+            return _decode_needed(path, timestamps, wanted, keep)
+    return _decode_all(path, packets, wanted, keep)
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
-    """The container and the stream that a player would show, decoding in one thread."""
+    """The container and FFmpeg's best video stream, decoding in one thread."""
     if not path.is_file():
         raise DataError(f"there is no file {path.name}")
     if not path.stat().st_size:
         raise DataError("the file is empty")
     try:
-        # A text file may be a playlist: it must not reach the network.
+        # A playlist must not reach the network.
         container = av.open(
             os.fspath(path), options={"protocol_whitelist": "file"}, metadata_errors="replace"
         )
@@ -75,37 +72,29 @@ def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
         yield container, stream
 
 
-class _Scan:
-    """What the packets say before anything is decoded.
-
-    Attributes:
-        packets: Number of packets that should each give a frame.
-        timestamps: Their presentation times, ascending; None where they cannot be relied on.
-    """
-
-    def __init__(self, path: Path) -> None:
-        shown: list[int | None] = []
-        corrupt = False  # The last packet.
-        sound = True
-        end = 0
-        with _opened(path) as (container, stream):
-            for packet in _packets(container, stream):
-                corrupt = packet.is_corrupt
-                sound = sound and not corrupt
-                if not packet.is_discard:
-                    shown.append(packet.pts)
-                    start = packet.dts if packet.pts is None else packet.pts
-                    end = max(end, (start or 0) + (packet.duration or 0))
-            if corrupt:
-                raise DataError("the file is cut off: its last packet is incomplete")
-            _refuse_cut(stream, end)
-            if len(shown) == 1:
-                _refuse_picture(container)
-            layered = stream.codec_context.name in LAYERED_CODECS
-        known = sorted(pts for pts in shown if pts is not None)
-        reliable = len(set(known)) == len(shown) and bool(shown) and sound and not layered
-        self.packets = len(shown)
-        self.timestamps = known if reliable else None
+def _scan(path: Path) -> tuple[int, list[int] | None]:
+    """How many packets should give a frame, and their sorted timestamps; None if unreliable."""
+    shown: list[int | None] = []
+    corrupt = False  # the last packet
+    sound = True
+    end = 0
+    with _opened(path) as (container, stream):
+        for packet in _packets(container, stream):
+            corrupt = packet.is_corrupt
+            sound = sound and not corrupt
+            if not packet.is_discard:
+                shown.append(packet.pts)
+                start = packet.dts if packet.pts is None else packet.pts
+                end = max(end, (start or 0) + (packet.duration or 0))
+        if corrupt:
+            raise DataError("the file is cut off: its last packet is incomplete")
+        _refuse_cut(stream, end)
+        if len(shown) == 1:
+            _refuse_picture(container)
+        layered = stream.codec_context.name in LAYERED_CODECS
+    known = sorted(pts for pts in shown if pts is not None)
+    reliable = len(set(known)) == len(shown) and bool(shown) and sound and not layered
+    return len(shown), known if reliable else None
 
 
 def _packets(container: Any, stream: Any) -> Iterator[Any]:
@@ -126,7 +115,7 @@ def _refuse_picture(container: Any) -> None:
 
 
 def _refuse_cut(stream: Any, end: int) -> None:
-    """Refuse a file that ends long before its own header says it should."""
+    """Refuse a file that ends long before its header says."""
     if stream.duration is not None:
         promised = float(stream.duration * stream.time_base)
     elif tag := MATROSKA_DURATION.fullmatch(stream.metadata.get("DURATION", "")):
@@ -134,7 +123,7 @@ def _refuse_cut(stream: Any, end: int) -> None:
         promised = int(hours) * 3600 + int(minutes) * 60 + float(seconds)
     else:
         return
-    # Some containers do not say how long the last frame lasts.
+    # Some containers lack the last frame's duration.
     last = 1 / float(stream.average_rate or 25)
     found = float((end - (stream.start_time or 0)) * stream.time_base)
     if end > 0 and promised - found - last > max(CUT_SECONDS, CUT_SHARE * promised):
@@ -142,11 +131,10 @@ def _refuse_cut(stream: Any, end: int) -> None:
 
 
 class _Frames:
-    """Turns decoded frames into upright RGB arrays, with one converter for all of them.
+    """Converts decoded frames to upright RGB arrays.
 
-    Frames of more than 8 bits take the way that they take in the program `ffmpeg`, through its
-    filter: that knows where a frame's chroma samples lie. For 8 bits the bare converter gives the
-    same numbers.
+    Frames of more than 8 bits go through a filter graph, as in the program `ffmpeg`: it knows the
+    position of chroma samples. For 8 bits the plain converter gives the same numbers.
     """
 
     def __init__(self) -> None:
@@ -155,13 +143,12 @@ class _Frames:
         self._graph_of: dict[str, str] = {}
 
     def rgb(self, frame: Any) -> NDArray[np.uint8]:
-        """One frame, (H, W, 3) uint8, rotated as its metadata demand."""
+        """One frame, (H, W, 3) uint8, rotated as its metadata say."""
         if frame.format.components[0].bits > 8:
             converted = self._filtered(frame)
         else:
             converted = self._reformatter.reformat(frame, format="rgb24", threads=1)
         pixels: NDArray[Any] = converted.to_ndarray()
-        # FFmpeg's angle is counter-clockwise, as numpy's is.
         return np.rot90(pixels, round(frame.rotation / 90))
 
     def _filtered(self, frame: Any) -> Any:
@@ -175,11 +162,11 @@ class _Frames:
         if self._graph is None or kind != self._graph_of:
             self._graph, self._graph_of = Graph(), kind
             self._graph.threads = 1
-            parts = [self._graph.add("buffer", **kind)]
-            parts += [self._graph.add("format", "rgb24"), self._graph.add("buffersink")]
-            parts[0].link_to(parts[1])
-            parts[1].link_to(parts[2])
-            self._graph.configure()
+            self._graph.link_nodes(
+                self._graph.add("buffer", **kind),
+                self._graph.add("format", "rgb24"),
+                self._graph.add("buffersink"),
+            ).configure()
         self._graph.push(frame)
         return self._graph.pull()
 
@@ -220,54 +207,47 @@ def _seconds(ticks: list[int], time_base: float) -> NDArray[np.float64]:
 
 
 def _decode_all(path: Path, guess: int, wanted: int, keep: Keep) -> DecodedFrames:
-    """Decode every frame; again, where there were not as many as guessed, since n decides."""
+    """Decode every frame; again where there are not as many as guessed: n decides which to keep."""
     for _ in range(PASSES):
-        decoded = _decode_in_turn(path, frame_indices(max(guess, 1), wanted), keep)
-        count = len(decoded.ticks)
-        if not count:
-            raise DataError(decoded.reason or "no frame can be decoded")
-        if count == guess:
-            index = frame_indices(count, wanted)
-            times = _seconds(decoded.ticks, decoded.time_base)[index]
-            return DecodedFrames(index, times, count, decoded.damaged)
-        guess = count
+        times, damaged = _decode_in_turn(path, frame_indices(max(guess, 1), wanted), keep)
+        if len(times) == guess:
+            index = frame_indices(guess, wanted)
+            return DecodedFrames(index, times[index], guess, damaged)
+        guess = len(times)
     raise DataError(f"decodes to another number of frames each time, last {guess}")
 
 
-@dataclass
-class _Sequence:
-    """One pass over a video: each frame's time in ticks, how many are damaged, and why."""
-
-    time_base: float
-    ticks: list[int] = field(default_factory=list)
-    damaged: int = 0
-    reason: str = ""
-
-
-def _decode_in_turn(path: Path, index: NDArray[np.int64], keep: Keep) -> _Sequence:
+def _decode_in_turn(
+    path: Path, index: NDArray[np.int64], keep: Keep
+) -> tuple[NDArray[np.float64], int]:
+    """Decode every frame and keep those of `index`; each one's time, and how many are damaged."""
     numbers = {int(frame): number for number, frame in enumerate(np.unique(index))}
     frames = _Frames()
+    ticks: list[int] = []
+    damaged, reason = 0, ""
     with _opened(path) as (container, stream):
-        seen = _Sequence(float(stream.time_base))
+        base = float(stream.time_base)
         interval = round(1 / (stream.average_rate or 25) / stream.time_base)
         for packet in chain(_packets(container, stream), [None]):
             try:
                 decoded = stream.codec_context.decode(packet)
             except av.error.FFmpegError as error:
-                seen.damaged += 1
-                seen.reason = seen.reason or f"no frame can be decoded ({_reason(error)})"
+                damaged += 1
+                reason = reason or f" ({_reason(error)})"
                 continue
             for frame in decoded:
-                seen.damaged += bool(frame.is_corrupt)
-                if len(seen.ticks) in numbers:
-                    keep(numbers[len(seen.ticks)], frames.rgb(frame))
-                after = seen.ticks[-1] + interval if seen.ticks else 0
-                seen.ticks.append(after if frame.pts is None else frame.pts)
-    return seen
+                damaged += bool(frame.is_corrupt)
+                if len(ticks) in numbers:
+                    keep(numbers[len(ticks)], frames.rgb(frame))
+                after = ticks[-1] + interval if ticks else 0
+                ticks.append(after if frame.pts is None else frame.pts)
+    if not ticks:
+        raise DataError(f"no frame can be decoded{reason}")
+    return _seconds(ticks, base), damaged
 
 
 def _reason(error: Exception) -> str:
-    """FFmpeg's own words, the log line that says more where there is one."""
+    """FFmpeg's log line where there is one, else its error message."""
     log = getattr(error, "log", None)
     text = log[2] if log else getattr(error, "strerror", None) or str(error)
     return " ".join(str(text).split()).rstrip(".")

@@ -34,9 +34,12 @@ class VideoFeatures:
         id: The video's id.
         features: (T, D) float16, finite.
         frame_index: (T,) int32, which of the decoded frames each row is; ascending.
-        frame_time: (T,) float32, seconds from the first frame; NaN where nobody knows.
-        num_frames: Frames that really decode, n.
-        num_damaged: Frames among them that the decoder flagged as damaged.
+        frame_time: (T,) float32, seconds from the first frame; NaN where unknown.
+        num_frames: Frames that decode, n.
+        num_damaged: Those of them that the decoder flagged as damaged.
+
+    Raises:
+        DataError: A shape or dtype is another, or a feature is not finite.
     """
 
     id: str
@@ -47,7 +50,7 @@ class VideoFeatures:
     num_damaged: int = 0
 
     def __post_init__(self) -> None:
-        """Refuse what float16 could not hold, and shapes that disagree."""
+        """Check shapes, dtype and values."""
         if self.features.ndim != 2 or self.features.dtype != np.float16:
             raise DataError(
                 f"Video {self.id!r}: features are {self.features.shape} {self.features.dtype}, "
@@ -66,7 +69,7 @@ class VideoFeatures:
 
 
 def shards(ids: Sequence[str]) -> dict[int, tuple[str, ...]]:
-    """Shard number to the ids it is for: the sorted ids, 64 a shard, whether they fail or not."""
+    """Shard number to its ids: the sorted ids, 64 a shard, with those of videos that fail."""
     ordered = sorted(ids)
     return {
         start // VIDEOS_PER_SHARD: tuple(ordered[start : start + VIDEOS_PER_SHARD])
@@ -80,10 +83,10 @@ def shard_path(folder: Path, number: int) -> Path:
 
 
 def write_shard(path: Path, videos: Sequence[VideoFeatures]) -> None:
-    """Make a shard in memory, tens of megabytes, and write it whole: HDF5 never meets a full disk.
+    """Make a shard in memory (tens of megabytes) and write it whole or not at all.
 
     Args:
-        path: The file; it takes that name when it is whole.
+        path: The file.
         videos: At least one, of one (T, D), in the order of their ids.
 
     Raises:
@@ -101,7 +104,7 @@ def _image(videos: Sequence[VideoFeatures]) -> bytes:
     """The bytes of the HDF5 file, the same for the same videos."""
     with h5py.File("shard", "w", driver="core", backing_store=False) as file:
         shape = (len(videos), *videos[0].features.shape)
-        # Contiguous, one video after the other: a video is read from where it lies, see `Layout`.
+        # Contiguous: `Layout` reads a video by its offset.
         features = file.create_dataset("features", shape=shape, dtype=np.float16)
         for row, video in enumerate(videos):
             features[row] = video.features
@@ -116,7 +119,7 @@ def _image(videos: Sequence[VideoFeatures]) -> bytes:
 
 
 def write_error(folder: Path, error: OSError) -> DataError:
-    """The sentence for a folder that takes no more bytes."""
+    """The sentence for a folder that cannot be written to."""
     full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
     reason = "there is no space left" if full else error.strerror or str(error)
     return DataError(
@@ -131,29 +134,24 @@ FAULTS = (OSError, RuntimeError, LookupError, ValueError, TypeError, AttributeEr
 
 @contextmanager
 def opened(path: Path) -> Iterator[h5py.File]:
-    """A shard to read; its checksum is looked at before HDF5 sees it.
+    """Open a shard whose checksum is right.
 
     Raises:
-        DataError: The file is no shard, or not what was written, or the block finds it is none.
+        DataError: The checksum is wrong, or the block finds that the file is no shard.
     """
-    reason = broken(path)
-    if reason is not None:
+    if (reason := broken(path)) is not None:
         raise unreadable(path, reason)
     try:
         with h5py.File(path, "r") as file:
             yield file
     except FAULTS as error:
-        # HDF5 puts the time, pointers and a line's end behind what the system said.
+        # HDF5 adds the time, pointers and a line break to the system's message.
         number = getattr(error, "errno", None)
         raise unreadable(path, os.strerror(number) if number else str(error)) from error
 
 
 def read_shard(path: Path, without: Container[str | None] = ()) -> Iterator[VideoFeatures]:
-    """Every video of a shard, in its order, each read as it is asked for.
-
-    Args:
-        path: The file.
-        without: Ids to leave out.
+    """Read a shard's videos one by one, in its order, `without` some ids.
 
     Raises:
         DataError: The file is no shard, or holds a non-finite feature.
@@ -175,15 +173,13 @@ def read_shard(path: Path, without: Container[str | None] = ()) -> Iterator[Vide
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the features of a shard lie in its file, so that threads read them side by side.
-
-    HDF5 lets one thread in at a time; a contiguous dataset can be read from where it begins.
+    """Where a shard's features are in its file, for threads to read at once; HDF5 has one lock.
 
     Attributes:
         path: The file.
-        ids: Of its videos, in its order.
+        ids: Its videos, in its order.
         offset: Where the first video's features begin, in bytes.
-        stamp: Of the file as it was then.
+        stamp: Of the file when it was opened.
     """
 
     path: Path
@@ -200,7 +196,7 @@ class Layout:
         view = out.data.cast("B")
         try:
             with self.path.open("rb", buffering=0) as file:
-                # Size and content's time: a new link or mode is no change.
+                # Size and mtime: a new link or mode is no change.
                 if stamp_of(os.fstat(file.fileno()))[:2] != self.stamp[:2]:
                     raise DataError(f"{self.path} has changed while it was in use; start again")
                 file.seek(self.offset + row * len(view))
@@ -212,7 +208,7 @@ class Layout:
 
 
 def shard_layout(path: Path, frames: int, width: int) -> Layout:
-    """Where features lie in a shard of (n, frames, width).
+    """The layout of a shard of features (n, frames, width).
 
     Raises:
         DataError: The file is no shard, or of another shape.
@@ -229,25 +225,14 @@ def shard_layout(path: Path, frames: int, width: int) -> Layout:
         return Layout(path, tuple(ids), offset, stamp_of(path.stat()))
 
 
-def shard_ids(path: Path) -> list[str]:
-    """The ids of a shard's videos, in its order.
+def damaged_frames(path: Path) -> dict[str, int]:
+    """Every video of a shard, in its order: id to how many of its frames are damaged.
 
     Raises:
         DataError: The file is no shard.
     """
     with opened(path) as file:
-        return _ids(file)
-
-
-def damaged_videos(path: Path) -> dict[str, int]:
-    """Of a shard's videos those with damaged frames: id to how many.
-
-    Raises:
-        DataError: The file is no shard.
-    """
-    with opened(path) as file:
-        counts, ids = file["num_damaged"][()], _ids(file)
-        return {ids[row]: int(counts[row]) for row in np.flatnonzero(counts)}
+        return dict(zip(_ids(file), file["num_damaged"][()].tolist(), strict=True))
 
 
 def _ids(file: h5py.File) -> list[str]:
@@ -255,7 +240,7 @@ def _ids(file: h5py.File) -> list[str]:
 
 
 def unreadable(path: Path, reason: str) -> DataError:
-    """The sentence for a file that is no shard."""
+    """The sentence for a file that is no shard or has changed."""
     return DataError(
         f"{path} is no readable shard ({reason}); `meid-bench verify --repair` takes it out"
     )

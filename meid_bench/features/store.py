@@ -37,15 +37,14 @@ from meid_bench.files import features_dir
 class FeatureStore:
     """A folder of HDF5 shards, its failures and its manifest.
 
-    `ids` has every video with features, sorted; `frames` is T, `width` is D; `fingerprint` is the
+    `ids` are the videos with features, sorted; `frames` is T, `width` is D; `fingerprint` is the
     feature id, `benchmark_fingerprint` that of the labels; `untrained` features are of random
     weights, `imported` ones were made elsewhere.
 
-    No file stays open: a store may be passed to the workers of a loader by fork or by pickle, and
-    read by several threads at once.
+    No file stays open: a store may be forked, pickled, and read by several threads at once.
 
     Args:
-        folder: The store, for example data/features/charadeslt/resnet101-IMAGENET1K_V1-200-...
+        folder: For example data/features/charadeslt/resnet101-IMAGENET1K_V1-200-...
 
     Raises:
         DataError: The folder is no store, or a shard cannot be read.
@@ -78,20 +77,17 @@ class FeatureStore:
 
     @property
     def failures(self) -> dict[str, Failure]:
-        """Every video that could not be read, by id."""
+        """Videos that could not be read, by id."""
         return load_failures(self.folder)
 
     def read(
         self, ids: Sequence[str], out: NDArray[np.float16] | None = None
     ) -> NDArray[np.float16]:
-        """Features of `ids`.
+        """Read the features of `ids`, (n, T, D) float16 in their order.
 
         Args:
             ids: n ids of the store.
-            out: Where to put them, (n, T, D) float16 and contiguous; a new array otherwise.
-
-        Returns:
-            (n, T, D) float16 in the order of `ids`.
+            out: Where to put them, contiguous; a new array where it is left out.
 
         Raises:
             DataError: A video has no features, or a shard is damaged.
@@ -107,7 +103,7 @@ class FeatureStore:
         return out
 
     def times(self, video_id: str) -> NDArray[np.float32]:
-        """When each frame of a video is, (T,) float32, seconds from its first frame."""
+        """Time of each row, (T,) float32, seconds from the video's first frame."""
         times: NDArray[np.float32] = self._value(video_id, "frame_time")
         return times
 
@@ -117,12 +113,8 @@ class FeatureStore:
         return index
 
     def num_frames(self, video_id: str) -> int:
-        """Frames of a video that really decode, n."""
+        """Frames of a video that decode, n."""
         return int(self._value(video_id, "num_frames"))
-
-    def num_damaged(self, video_id: str) -> int:
-        """Decoded frames that the decoder flagged as damaged."""
-        return int(self._value(video_id, "num_damaged"))
 
     def _find(self, video_id: str) -> tuple[Layout, int]:
         if video_id not in self._place:
@@ -143,12 +135,10 @@ def find_store(root: Path, benchmark: Benchmark, name: str | None = None) -> Pat
     Args:
         root: The data root.
         benchmark: Whose features.
-        name: Folder name of a store, or its beginning; where there is only one that fits the
-            benchmark it need not be named.
+        name: Folder name of a store, or its beginning; the only fitting one where left out.
 
     Raises:
-        MeidBenchError: There is none, there are several, or the named one is of another version
-            of the benchmark; the sentence names the choices or the command that makes one.
+        MeidBenchError: None fits, several do, or the named one is of other labels.
     """
     folder = features_dir(root, benchmark.name)
     stores = sorted(found.parent for found in folder.glob(f"*/{MANIFEST}"))
@@ -158,11 +148,8 @@ def find_store(root: Path, benchmark: Benchmark, name: str | None = None) -> Pat
         if not named:
             raise unknown(f"feature store of {benchmark.name}", name, [s.name for s in stores])
         stores = named
-    fitting = [
-        store
-        for store in stores
-        if load_manifest(store).benchmark_fingerprint == benchmark.fingerprint
-    ]
+    labels = benchmark.fingerprint
+    fitting = [s for s in stores if load_manifest(s).benchmark_fingerprint == labels]
     if len(fitting) == 1:
         return fitting[0]
     if fitting:
@@ -174,7 +161,7 @@ def find_store(root: Path, benchmark: Benchmark, name: str | None = None) -> Pat
     if stores:
         raise DataError(
             f"The features in {folder} are of another version of {benchmark.name} than the one "
-            f"built ({benchmark.fingerprint[:8]}); run {command}"
+            f"built ({labels[:8]}); run {command}"
         )
     raise DataError(f"There are no features of {benchmark.name} under {folder}; run {command}")
 
@@ -192,33 +179,31 @@ def write_store(
         folder: The store's folder; made where it is missing.
         manifest: As `make_manifest` makes it.
         ids: Every listed id of the benchmark: they decide which shard a video is in.
-        items: Features in the order of sorted ids, one shard of them in memory at a time; ids
-            may be missing.
-        failed: Why they are.
+        items: Features in the order of their ids, not of every listed one; one shard of them is
+            in memory at a time.
+        failed: Why ids are missing.
 
     Raises:
         DataError: An item is not listed, out of order, or of another shape than the manifest's.
     """
-    number = {name: shard for shard, names in shards(ids).items() for name in names}
+    shard_of = {name: number for number, names in shards(ids).items() for name in names}
     shape = (manifest.recipe.frames, manifest.recipe.width)
     folder.mkdir(parents=True, exist_ok=True)
-    ids_so_far = [""]
-
-    def checked(item: VideoFeatures) -> VideoFeatures:
-        if item.id not in number:
-            raise DataError(f"Video {item.id!r} is not listed in the benchmark")
-        if item.features.shape != shape:
-            raise DataError(
-                f"Video {item.id!r} has features of shape {item.features.shape}, expected {shape}"
-            )
-        if item.id <= ids_so_far[-1]:
-            raise DataError(
-                f"Features must come in the order of ids: {item.id!r} after {ids_so_far[-1]!r}"
-            )
-        ids_so_far.append(item.id)
-        return item
-
-    for shard, group in groupby(map(checked, items), key=lambda item: number[item.id]):
-        write_shard(shard_path(folder, shard), list(group))
+    last = ""
+    for number, group in groupby(items, key=lambda item: shard_of.get(item.id, -1)):
+        videos = list(group)
+        for video in videos:
+            if number < 0:
+                raise DataError(f"Video {video.id!r} is not listed in the benchmark")
+            if video.features.shape != shape:
+                raise DataError(
+                    f"Video {video.id!r} has features of {video.features.shape}, expected {shape}"
+                )
+            if video.id <= last:
+                raise DataError(
+                    f"Features must be in the order of ids: {video.id!r} after {last!r}"
+                )
+            last = video.id
+        write_shard(shard_path(folder, number), videos)
     update_failures(folder, ids, failed)
     save_manifest(folder, manifest)

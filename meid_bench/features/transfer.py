@@ -1,9 +1,10 @@
-"""Features in and out: a folder of `<video_id>.npy`, one array (T, D) a video, and a store."""
+"""Transfer: a folder of `<video_id>.npy`, (T, D) each, into a store, and out of one."""
 
 import hashlib
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,19 +25,25 @@ from meid_bench.features.manifest import (
     save_manifest,
     unknown_recipe,
 )
-from meid_bench.features.npy_store import IN_PLACE, open_npy, open_store, read_npy
+from meid_bench.features.npy_store import (
+    DECODER,
+    IN_PLACE,
+    as_features,
+    open_npy,
+    open_store,
+    read_npy,
+)
 from meid_bench.features.shard import VideoFeatures
 from meid_bench.features.store import write_store
 from meid_bench.files import atomic, check_space, features_dir, named_when_full
 from meid_bench.progress import Progress
 
-READER = "npy"
-NOWHERE = -1  # the frame index of a frame of which nobody knows where it was
+UNKNOWN_FRAME = -1  # the frame index where it is unknown
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """What the importer says of how features were made; None for what is not said.
+    """How the user says that features were made; None for what is not said.
 
     Attributes:
         encoder: Name of the model.
@@ -54,23 +61,20 @@ class Origin:
 def import_features(
     benchmark: Benchmark, folder: Path, root: Path, origin: Origin = Origin()
 ) -> Path:
-    """Copy features that were made elsewhere into a store of their own.
+    """Copy features that were made elsewhere into a store.
 
-    float16 is kept to the bit; wider numbers are rounded to the nearest float16, and how many
-    files that touched is recorded. Of every listed video there is either an array in the store
-    or a failure with its reason; files of no listed video are left out and counted. What
-    `origin` does not say of how they were made is taken from the folder's manifest.json, where
-    `export_features` left one, and is "unknown" otherwise.
+    float16 is kept to the bit; wider numbers are rounded, and the files counted. A listed video
+    without a usable file is a failure; files of other videos are counted and left out.
 
     Args:
         benchmark: Whose videos they are.
-        folder: Holds `<video_id>.npy`, (T, D) of one shape: the most frequent one counts.
+        folder: Holds `<video_id>.npy`, (T, D); of several shapes the most frequent is taken.
         root: The data root.
-        origin: How they were made.
+        origin: How they were made; what it lacks is read from the folder's manifest.json, as
+            `export_features` writes it, or is "unknown".
 
     Returns:
-        The store's folder. Its fingerprint is the sha256 of ids and values, so that the same
-        features imported twice are the same row of a board.
+        The store's folder. The feature id is the SHA-256 of ids and values.
 
     Raises:
         DataError: The folder is missing, or has no usable features of a listed video.
@@ -78,33 +82,25 @@ def import_features(
     if not folder.is_dir():
         raise DataError(f"{folder} is no folder; name the one with the .npy files")
     listed = benchmark.all_ids()
-    paths = {path.stem: path for path in folder.glob("*.npy")}
-    shape = _shape(folder, [paths[name] for name in listed if name in paths])
-    digests, failed, rounded = _survey(listed, paths, shape)
+    shape = _shape(folder, listed)
+    digests, failed, rounded = _survey(folder, listed, shape)
     if not digests:
         raise DataError(
             f"{folder} has no usable features of {benchmark.name}'s videos: "
             f"{failed[0].id}.npy: {failed[0].error}"
         )
-    provenance = {
-        "imported_from": folder.name,
-        "rounded_to_float16": rounded,
-        "not_listed": len(set(paths) - set(listed)),
-        "tool": __version__,
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
     lines = "".join(f"{name}\t{digests[name]}\n" for name in sorted(digests))
     fingerprint = hashlib.sha256(lines.encode()).hexdigest()
-    manifest = _manifest(benchmark, folder, shape, origin, fingerprint, provenance)
+    manifest = _manifest(benchmark, folder, shape, origin, fingerprint, rounded)
     store = features_dir(root, benchmark.name) / manifest.store_name
     check_space(store, len(digests) * shape[0] * shape[1] * 2, f"{len(digests)} videos' features")
     new = not (store / MANIFEST).exists()
     try:
         with named_when_full(store):
-            write_store(store, manifest, listed, _items(sorted(digests), paths, shape), failed)
+            write_store(store, manifest, listed, _videos(folder, sorted(digests), shape), failed)
     except BaseException:
         if new:
-            shutil.rmtree(store, ignore_errors=True)  # else shards would stay that are no store
+            shutil.rmtree(store, ignore_errors=True)  # shards without a manifest are no store
         raise
     return store
 
@@ -112,11 +108,11 @@ def import_features(
 def export_features(store_folder: Path, out: Path) -> int:
     """Write `<video_id>.npy`, (T, D) float16, of every video of a store, and its manifest.
 
-    Raises:
-        DataError: `out` holds the features of another store.
-
     Returns:
         How many videos were written.
+
+    Raises:
+        DataError: `out` holds the features of another store.
     """
     store = open_store(store_folder)
     if (out / MANIFEST).is_file() and load_manifest(out).fingerprint != store.fingerprint:
@@ -126,8 +122,7 @@ def export_features(store_folder: Path, out: Path) -> int:
         )
     out.mkdir(parents=True, exist_ok=True)
     check_space(out, len(store.ids) * store.frames * store.width * 2, f"{len(store.ids)} files")
-    # First, so that a folder half written says what it is.
-    save_manifest(out, store.manifest)
+    save_manifest(out, store.manifest)  # first: it tells whose files an unfinished export has
     with named_when_full(out), Progress(len(store.ids), "export", "videos") as progress:
         for name in store.ids:
             (features,) = store.read([name])
@@ -137,13 +132,14 @@ def export_features(store_folder: Path, out: Path) -> int:
     return len(store.ids)
 
 
-def _shape(folder: Path, paths: Sequence[Path]) -> tuple[int, int]:
-    """The most frequent shape among the files that have two dimensions; the larger of equals."""
+def _shape(folder: Path, listed: Sequence[str]) -> tuple[int, int]:
+    """The most frequent shape of two dimensions; of equally frequent ones the larger."""
     shapes: Counter[tuple[int, int]] = Counter()
-    for path in paths:
-        array, _ = open_npy(path)
-        if array is not None and array.ndim == 2 and array.size:
-            shapes[array.shape] += 1
+    for name in listed:
+        with suppress(DataError):
+            array = open_npy(folder / f"{name}.npy")
+            if array.ndim == 2 and array.size:
+                shapes[array.shape] += 1
     if not shapes:
         raise DataError(
             f"{folder} has no <video_id>.npy of shape (T, D) of a listed video; "
@@ -153,25 +149,23 @@ def _shape(folder: Path, paths: Sequence[Path]) -> tuple[int, int]:
 
 
 def _survey(
-    listed: Sequence[str], paths: dict[str, Path], shape: tuple[int, int]
+    folder: Path, listed: Sequence[str], shape: tuple[int, int]
 ) -> tuple[dict[str, str], list[Failure], int]:
-    """Read every listed video's file: sha256 of its values, or why it is of no use."""
+    """Read every listed video: SHA-256 of the values by id, failures, and how many were rounded."""
     digests: dict[str, str] = {}
     failed: list[Failure] = []
     rounded = 0
     with Progress(len(listed), "check", "files") as progress:
         for name in listed:
+            try:
+                array = open_npy(folder / f"{name}.npy")
+                features = as_features(array, shape)
+            except DataError as error:
+                failed.append(Failure(name, str(error), DECODER))
+            else:
+                digests[name] = hashlib.sha256(features.astype("<f2").tobytes()).hexdigest()
+                rounded += not np.array_equal(array, features)
             progress.update(1, f"{len(failed)} not usable")
-            if name not in paths:
-                failed.append(Failure(name, "there is no file", READER))
-                continue
-            features, fault = read_npy(paths[name], shape)
-            if features is None:
-                failed.append(Failure(name, str(fault), READER))
-                continue
-            digests[name] = hashlib.sha256(features.astype("<f2").tobytes()).hexdigest()
-            array, _ = open_npy(paths[name])
-            rounded += array is not None and not np.array_equal(array, features)
     return digests, failed, rounded
 
 
@@ -181,16 +175,16 @@ def _manifest(
     shape: tuple[int, int],
     origin: Origin,
     fingerprint: str,
-    provenance: Mapping[str, Any],
+    rounded: int,
 ) -> Manifest:
-    frames, width = shape
-    recipe, weights, untrained = unknown_recipe(UNKNOWN, frames, width), UNKNOWN, False
+    recipe, weights, untrained = unknown_recipe(UNKNOWN, *shape), UNKNOWN, False
+    provenance: dict[str, Any] = {}
     if (folder / MANIFEST).is_file():
         exported = load_manifest(folder)
-        recipe = replace(exported.recipe, frames=frames, width=width)
+        recipe = replace(exported.recipe, frames=shape[0], width=shape[1])
         weights, untrained = exported.weights, exported.untrained
-        made = {key: value for key, value in exported.provenance.items() if key != IN_PLACE}
-        provenance = made | dict(provenance)
+        provenance = dict(exported.provenance)
+        provenance.pop(IN_PLACE, None)
     recipe = replace(
         recipe,
         encoder=origin.encoder or recipe.encoder,
@@ -199,6 +193,14 @@ def _manifest(
     )
     if origin.weights is not None:
         weights, untrained = origin.weights, origin.weights.startswith("random:")
+    others = {path.stem for path in folder.glob("*.npy")} - set(benchmark.all_ids())
+    provenance |= {
+        "imported_from": folder.name,
+        "rounded_to_float16": rounded,
+        "not_listed": len(others),
+        "tool": __version__,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
     return make_manifest(
         benchmark,
         recipe,
@@ -210,17 +212,17 @@ def _manifest(
     )
 
 
-def _items(
-    names: Sequence[str], paths: Mapping[str, Path], shape: tuple[int, int]
-) -> Iterator[VideoFeatures]:
+def _videos(folder: Path, names: Sequence[str], shape: tuple[int, int]) -> Iterator[VideoFeatures]:
+    index = np.full(shape[0], UNKNOWN_FRAME, dtype=np.int32)
+    times = np.full(shape[0], np.nan, dtype=np.float32)
     with Progress(len(names), "import", "videos") as progress:
         for name in names:
-            features, fault = read_npy(paths[name], shape)
-            if features is None:
+            path = folder / f"{name}.npy"
+            try:
+                features = read_npy(path, shape)
+            except DataError as error:
                 raise DataError(
-                    f"{paths[name]} changed while it was imported ({fault}); import again"
-                )
-            index = np.full(shape[0], NOWHERE, dtype=np.int32)
-            times = np.full(shape[0], np.nan, dtype=np.float32)
+                    f"{path} changed while it was imported ({error}); import again"
+                ) from error
             yield VideoFeatures(name, features, index, times, num_frames=0)
             progress.update()

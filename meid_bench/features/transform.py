@@ -1,6 +1,5 @@
-"""Transform: from a decoded frame to the picture an encoder takes."""
+"""Transform: from a decoded frame to the picture that an encoder takes."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -14,10 +13,9 @@ from torchvision.transforms.v2 import functional
 
 @dataclass(frozen=True)
 class Transform:
-    """Resize the shorter side, cut out the centre, normalise: torchvision's preset, taken apart.
+    """Resize the shorter side, crop the centre, normalise: torchvision's preset in two steps.
 
-    Resize and crop work on uint8 and run where frames are decoded; normalisation runs where
-    they are encoded, so that a quarter of the bytes travels between the two.
+    Decoder processes resize and crop, in uint8; normalisation runs on the encoder's device.
 
     Attributes:
         resize: Length of the shorter side, in pixels.
@@ -28,7 +26,7 @@ class Transform:
 
     Differs:
         torchvision's presets resize PIL images; on tensors, with antialias, features differ by
-        a cosine of 0.99996, at a third of the time.
+        a cosine of 0.99996, in a third of the time.
     """
 
     resize: int = 256
@@ -38,19 +36,18 @@ class Transform:
     interpolation: str = "bilinear"
 
     @classmethod
-    def of(cls, preset: Callable[..., Any]) -> "Transform":
-        """The same as one of torchvision's `ImageClassification` presets."""
-        values: Any = preset
+    def of(cls, preset: Any) -> "Transform":
+        """That of one of torchvision's `ImageClassification` presets."""
         return cls(
-            resize=values.resize_size[0],
-            crop=values.crop_size[0],
-            mean=tuple(values.mean),
-            std=tuple(values.std),
-            interpolation=values.interpolation.value,
+            resize=preset.resize_size[0],
+            crop=preset.crop_size[0],
+            mean=tuple(preset.mean),
+            std=tuple(preset.std),
+            interpolation=preset.interpolation.value,
         )
 
     def __str__(self) -> str:
-        """In words, as it stands in the feature fingerprint."""
+        """In words, as it stands in the recipe."""
         return (
             f"resize shorter side to {self.resize} ({self.interpolation}, antialias, uint8), "
             f"centre crop {self.crop}, mean {self.mean}, std {self.std}"
@@ -65,12 +62,12 @@ class Transform:
         return cropped
 
     def normalise(self, pictures: torch.Tensor) -> torch.Tensor:
-        """Bring (n, 3, S, S) uint8 to what the model takes, (n, 3, S, S) float32."""
+        """Normalise (n, 3, S, S) uint8 to the model's input, (n, 3, S, S) float32."""
         mean, std = _channels(self.mean, pictures.device), _channels(self.std, pictures.device)
         return (pictures.float() / 255 - mean) / std
 
 
 @lru_cache
 def _channels(values: tuple[float, ...], device: torch.device) -> torch.Tensor:
-    """A number per channel, (1, 3, 1, 1); made once, since a GPU is waited for where it is made."""
+    """A number per channel, (1, 3, 1, 1); cached, since making it waits for the GPU."""
     return torch.tensor(values, device=device).view(1, -1, 1, 1)

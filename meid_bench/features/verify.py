@@ -1,4 +1,4 @@
-"""Verify: whether a feature store holds what it should, and putting right what it does not."""
+"""Verify: what is wrong with a feature store, and its repair."""
 
 import shutil
 from collections.abc import Iterator, Sequence
@@ -26,30 +26,23 @@ from meid_bench.features.shard import (
 
 @dataclass(frozen=True)
 class Fault:
-    """Something wrong with a store.
-
-    Attributes:
-        shard: The file's name.
-        problem: What is wrong, in words.
-        video: The video it is about; None for a whole shard.
-    """
+    """What is wrong with a file of a store, or with one video in it."""
 
     shard: str
     problem: str
     video: str | None = None
 
     def __str__(self) -> str:
-        """One line that names the place."""
+        """The place and the problem in one line."""
         place = self.shard if self.video is None else f"{self.shard}, video {self.video!r}"
         return f"{place}: {self.problem}"
 
 
 def verify_store(benchmark: Benchmark, folder: Path) -> list[Fault]:
-    """Check that every shard is as it was written, holds its own videos, each once, and in shape.
+    """Read every byte of a store, and check ids, shapes, frame indices and finite values.
 
-    All of it is read. HDF5 sees only what its checksum vouches for.
-
-    Videos without features are no fault of a store: the account names them.
+    HDF5 opens no shard whose checksum is wrong. Videos without features are no fault: the account
+    names them.
 
     Raises:
         DataError: The manifest is damaged or of another benchmark.
@@ -69,18 +62,17 @@ def verify_store(benchmark: Benchmark, folder: Path) -> list[Fault]:
     }
     faults: list[Fault] = []
     paths = sorted(folder.glob(PATTERN))
-    changed = broken_among(paths, afresh=True)
+    broken = broken_among(paths, afresh=True)
     for path in paths:
         if path.name not in expected:
             faults.append(Fault(path.name, "the benchmark has no such shard"))
-            continue
-        if path in changed:
-            faults.append(Fault(path.name, changed[path]))
-            continue
-        try:
-            faults += _verify_shard(path, expected[path.name], shape, manifest.imported)
-        except FAULTS as error:
-            faults.append(Fault(path.name, f"cannot be read ({error})"))
+        elif path in broken:
+            faults.append(Fault(path.name, broken[path]))
+        else:
+            try:
+                faults += _verify_shard(path, expected[path.name], shape, manifest.imported)
+            except FAULTS as error:
+                faults.append(Fault(path.name, f"cannot be read ({error})"))
     return faults
 
 
@@ -89,19 +81,18 @@ def _verify_shard(
 ) -> Iterator[Fault]:
     with h5py.File(path, "r") as file:
         ids = [str(name) for name in file["video_id"].asstr()[()]]
-        stored = file["features"].shape
-        lengths = {name: len(file[name]) for name in file}
-        if stored != (len(ids), *shape) or set(lengths.values()) != {len(ids)}:
-            yield Fault(path.name, f"features are {stored}, expected {(len(ids), *shape)}")
-            return
-        if file["features"].dtype != np.float16:
-            yield Fault(path.name, f"features are {file['features'].dtype}, expected float16")
-            return
-        if file["features"].id.get_offset() is None:
-            yield Fault(path.name, "its features do not lie in one piece")
-            return
-        if ids != sorted(ids):
-            yield Fault(path.name, "its videos are out of order")
+        features, expected = file["features"], (len(ids), *shape)
+        problem = None
+        if features.shape != expected or {len(file[name]) for name in file} != {len(ids)}:
+            problem = f"features are {features.shape}, expected {expected}"
+        elif features.dtype != np.float16:
+            problem = f"features are {features.dtype}, expected float16"
+        elif features.id.get_offset() is None:
+            problem = "its features do not lie in one piece"
+        elif ids != sorted(ids):
+            problem = "its videos are out of order"
+        if problem:
+            yield Fault(path.name, problem)
             return
         for row, name in enumerate(ids):
             problem = _problem(file, row, imported)
@@ -118,7 +109,7 @@ def _problem(file: h5py.File, row: int, imported: bool) -> str | None:
     if not np.isfinite(features).all():
         return "its features are not finite"
     if imported:
-        return None  # Which frames those are, nobody knows.
+        return None  # which frames they are is unknown
     index, count = file["frame_index"][row], int(file["num_frames"][row])
     if count < 1 or not np.array_equal(index, frame_indices(count, len(features))):
         return f"its frame indices are not those of {count} frames"
@@ -126,14 +117,9 @@ def _problem(file: h5py.File, row: int, imported: bool) -> str | None:
 
 
 def repair_store(folder: Path, faults: Sequence[Fault]) -> None:
-    """Take out what is wrong, so that `extract` makes it again.
+    """Remove the videos and the shards with `faults`, so that `extract` makes them again.
 
-    A video at fault leaves its shard; a shard at fault goes as a whole. Of features that are
-    read in place, those at fault are put among the failures, and no file is touched.
-
-    Args:
-        folder: The store.
-        faults: As `verify_store` found them.
+    Of features in place, the videos become failures, and no file is changed.
     """
     if IN_PLACE in load_manifest(folder).provenance:
         withdraw(folder, {str(fault.video): fault.problem for fault in faults})

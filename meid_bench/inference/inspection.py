@@ -1,4 +1,4 @@
-"""Inspection: what a trained run sees in one video of its benchmark."""
+"""Inspection: frames, frame weights and scores of one video of a benchmark by a trained run."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,27 +13,26 @@ from meid_bench.benchmark.video_folder import find_videos
 from meid_bench.errors import DataError, MeidBenchError, unknown
 from meid_bench.features.decoders import DECODERS, JPG_DECODER, decode_video
 from meid_bench.features.npy_store import open_store
-from meid_bench.features.store import FeatureStore
 from meid_bench.files import features_dir
 from meid_bench.inference.trained_run import TrainedRun
 
-SHOWN = 10  # frames along time
+SHOWN = 10  # frames in the picture
 
 
 @dataclass(frozen=True, eq=False)
 class Inspection:
-    """Everything that the picture shows.
+    """What a picture of it shows.
 
     Attributes:
         title: Video, split, run.
-        classes: Class names, C of them.
-        group: Group of each class, C of them.
-        video: Its annotation.
-        times: When each frame is, (T,), seconds; the frame's number where nobody knows when.
+        classes: Names of the C classes.
+        group: Their groups.
+        video: The annotation.
+        times: Time of each frame, (T,) seconds; the frame's number where times are unknown.
         in_seconds: Whether `times` are seconds.
-        weights: Name of a frame weight to (T,), scaled to mean 1: what equal weights would be.
+        weights: Name of a frame weight to (T,), scaled to mean 1.
         scores: "both" or "prediction", and each expert's name, to probabilities (C,).
-        frames: Some pictures along time, each with its moment; empty without the file.
+        frames: Some frames (H, W, 3) uint8, each with its time in seconds.
         without_frames: Why there are none, or empty.
     """
 
@@ -52,27 +51,32 @@ class Inspection:
 def inspect_video(
     run: TrainedRun, video_id: str, root: Path, video_dir: Path | None = None
 ) -> Inspection:
-    """Look at a video through a trained run.
+    """Inspect a video by a trained run.
 
     Args:
-        run: Whose eyes.
+        run: The run.
         video_id: A listed video of the run's benchmark that has features.
         root: The data root.
-        video_dir: Where the videos lie; where `build` put them otherwise.
+        video_dir: Where the videos are; where `build` put them if left out.
 
     Raises:
-        MeidBenchError: The id is unknown, the benchmark or the features have gone or changed.
+        MeidBenchError: The id is unknown, or the benchmark or the features have gone or changed.
     """
+    assert run.record.features is not None
     benchmark = load_benchmark(run.record.benchmark, root)
     split, video = _find(benchmark, video_id)
-    store = _store(run, benchmark, root)
+    store = open_store(features_dir(root, benchmark.name) / run.record.features.name)
+    if store.fingerprint != run.model.features:
+        raise DataError(
+            f"{store.folder} has the fingerprint {store.fingerprint[:8]}; {run.folder.name} was "
+            f"trained on {run.model.features[:8]}: run it again"
+        )
     features = store.read([video_id])[0]
     times = store.times(video_id).astype(np.float64)
     in_seconds = not np.isnan(times).any()
-    parts = run.explain(features)
     weights: dict[str, NDArray[np.float32]] = {}
     scores: dict[str, NDArray[np.float32]] = {}
-    for name, values in parts.items():
+    for name, values in run.explain(features).items():
         if values.shape == times.shape and not (values < 0).any():
             weights[name] = (values / max(float(values.mean()), 1e-12)).astype(np.float32)
         else:
@@ -102,21 +106,10 @@ def _find(benchmark: Benchmark, video_id: str) -> tuple[str, Annotation]:
     raise unknown(f"video of {benchmark.name}", video_id, benchmark.all_ids())
 
 
-def _store(run: TrainedRun, benchmark: Benchmark, root: Path) -> FeatureStore:
-    assert run.record.features is not None
-    store = open_store(features_dir(root, benchmark.name) / run.record.features.name)
-    if store.fingerprint != run.model.features:
-        raise DataError(
-            f"{store.folder} has the fingerprint {store.fingerprint[:8]}; {run.folder.name} was "
-            f"trained on {run.model.features[:8]}: run it again"
-        )
-    return store
-
-
 def _frames(
     benchmark: Benchmark, video_id: str, root: Path, video_dir: Path | None
 ) -> tuple[list[tuple[float, NDArray[np.uint8]]], str]:
-    """Some frames of the video, or why there are none: the rest is shown all the same."""
+    """Some frames of the video with their times, or why there are none."""
     built = load_build_manifest(root, benchmark.name) if video_dir is None else None
     folder = built.video_folder(root) if built is not None else video_dir
     if folder is None:
@@ -130,5 +123,5 @@ def _frames(
         decoded = decode_video(path, SHOWN, kept.__setitem__, decoder=decoder)
     except MeidBenchError as error:
         return [], f"{path} cannot be read: {error}"
-    moments = dict(zip(decoded.rows.tolist(), decoded.time.tolist(), strict=True))
-    return [(moments[number], kept[number]) for number in sorted(moments)], ""
+    times = dict(zip(decoded.rows.tolist(), decoded.time.tolist(), strict=True))
+    return [(times[number], kept[number]) for number in sorted(times)], ""

@@ -1,6 +1,5 @@
-"""TrainedRun: a finished run's model with the encoder it was trained on, for any video file."""
+"""TrainedRun: a finished run's model with the encoder of its features, for any video file."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -31,16 +30,16 @@ class Prediction:
 
 @dataclass(eq=False)
 class TrainedRun:
-    """What `load_run` gives.
+    """A run that `load_run` has loaded.
 
     Attributes:
         folder: The run's.
         record: Its record.
         model: What was trained, on which features.
         method: The trained network, in eval mode.
-        manifest: Of the features that it was trained on: how to make such features.
+        manifest: How the features were made that it was trained on.
         device: Where it computes.
-        weights: The encoder's weights, where they are elsewhere than the manifest says.
+        weights: The encoder's weights, where not those that the manifest names.
     """
 
     folder: Path
@@ -52,52 +51,47 @@ class TrainedRun:
     weights: str | None = None
 
     def predict(self, file: str | Path) -> list[Prediction]:
-        """Every class's score for a video file, or a folder of jpgs, the highest first.
+        """Every class's score for a video file or a folder of jpgs, the highest first.
 
         Raises:
-            DataError: The video cannot be read, or the encoder is not the one of the training.
+            DataError: The video cannot be read, or the encoder here makes other features.
         """
         scores = self.score(self.encode(Path(file)))
         order = np.argsort(-scores, kind="stable")
         return [Prediction(self.model.classes[c], float(scores[c])) for c in order]
 
     def encode(self, file: Path) -> NDArray[np.float16]:
-        """Features of a video, (T, D) float16, as `extract` would have made them.
+        """Features of a video, (T, D) float16, as `extract` makes them.
 
         Raises:
             DataError: As `predict`.
         """
         encoder = self.encoder
-        settings = DecodeSettings(
-            self.model.task.frames, encoder.transform, self.manifest.provenance["decoder"]
-        )
+        decoder = self.manifest.provenance["decoder"]
+        settings = DecodeSettings(self.model.task.frames, encoder.transform, decoder)
         slot = np.empty(settings.slot_shape, dtype=np.uint8)
-        task = DecodeTask(file.name, file)
-        decoded = decode_into(slot, task, settings)
+        decoded = decode_into(slot, DecodeTask(file.name, file), settings)
         if isinstance(decoded, str):
-            decoded = decode_into(slot, task.carefully(), settings)
+            decoded = decode_into(slot, DecodeTask(file.name, file, sequential=True), settings)
         if isinstance(decoded, str):
             raise DataError(f"{file} cannot be read: {decoded}")
-        if encoder.segment > 1:  # it looks at neighbours: it is shown repeated frames too
-            return encoder.encode(torch.from_numpy(slot[decoded.rows]))
-        distinct = torch.from_numpy(slot[: len(decoded.distinct)])
-        return encoder.encode(distinct)[decoded.rows]
+        output = encoder.encode(torch.from_numpy(slot[encoder.shown(decoded)]))
+        return output[encoder.rows(decoded)]
 
     @torch.no_grad()
     def score(self, features: NDArray[Any]) -> NDArray[np.float32]:
         """Probabilities (C,) of one video's features (T, D)."""
-        logits = self.method(self.batch_of(features))
+        logits = self.method(self._batch(features))
         scores: NDArray[np.float32] = logits[0].float().sigmoid().cpu().numpy()
         return scores
 
     @torch.no_grad()
     def explain(self, features: NDArray[Any]) -> dict[str, NDArray[np.float32]]:
-        """What the network looks at in one video (T, D): weights (T,) and logits (C,) by name."""
-        parts = self.method.explain(self.batch_of(features))
+        """Frame weights (T,) and logits (C,) of one video (T, D), by name."""
+        parts = self.method.explain(self._batch(features))
         return {name: value[0].float().cpu().numpy() for name, value in parts.items()}
 
-    def batch_of(self, features: NDArray[Any]) -> torch.Tensor:
-        """One video's features as a batch, (1, T, D) float32 on the device."""
+    def _batch(self, features: NDArray[Any]) -> torch.Tensor:
         shape = (self.model.task.frames, self.model.task.width)
         if features.shape != shape:
             raise DataError(
@@ -108,10 +102,10 @@ class TrainedRun:
 
     @cached_property
     def encoder(self) -> Encoder:
-        """The encoder of the training's features, checked to be that one.
+        """The encoder of the training's features.
 
         Raises:
-            DataError: The features were made elsewhere, or the encoder here is another.
+            DataError: The features were made elsewhere, or the encoder here makes others.
         """
         recipe, provenance = self.manifest.recipe, self.manifest.provenance
         decoded = provenance.get("decoder") in (*DECODERS, JPG_DECODER)
@@ -121,23 +115,24 @@ class TrainedRun:
                 f"{self.folder.name} was trained on {kind} features ({recipe.encoder}), which "
                 "no encoder here makes of a video; it can be inspected, but not predict from files"
             )
-        weights = self.weights or self.manifest.weights
-        precision = provenance["precision"].partition(",")[0]
         try:
             encoder = load_encoder(
-                recipe.encoder, weights, self.device, precision, provenance["batch"]
+                recipe.encoder,
+                self.weights or self.manifest.weights,
+                self.device,
+                provenance["precision"].partition(",")[0],
+                provenance["batch"],
             )
         except SettingError as error:
             raise DataError(
                 f"{error}; where the weights were a file, name it with --weights"
             ) from error
-        found = {
-            "weights_sha256": encoder.weights_sha256,
-            "transform": str(encoder.transform),
-            "width": encoder.width,
-        }
-        for name, value in found.items():
-            if value != (expected := getattr(recipe, name)):
+        for name, value, expected in (
+            ("weights_sha256", encoder.weights_sha256, recipe.weights_sha256),
+            ("transform", str(encoder.transform), recipe.transform),
+            ("width", encoder.width, recipe.width),
+        ):
+            if value != expected:
                 raise DataError(
                     f"The encoder here is not the one that {self.folder.name} was trained on: its "
                     f"{name} is {value}, expected {expected}; name the right one with --weights"
@@ -146,7 +141,7 @@ class TrainedRun:
 
     @property
     def differences(self) -> tuple[str, ...]:
-        """What is not quite as in the training and moves features in their last digits."""
+        """What differs from the training's extraction and moves features in their last digits."""
         before = self.manifest.provenance
         here = {
             "precision": self.encoder.precision,
@@ -168,14 +163,14 @@ def load_run(
     """Load a finished run: `load_run("data/runs/charadeslt/meid-...").predict("clip.mp4")`.
 
     Args:
-        run: Its folder, or its name (or the beginning of it) under the data root.
+        run: Its folder, or its name under the data root, or the beginning of that.
         device: Where to compute.
-        root: The data root; $MEID_BENCH_HOME or ./data where it is left out.
+        root: The data root; $MEID_BENCH_HOME or ./data where left out.
         weights: The encoder's weights, where they were a file.
 
     Raises:
-        MeidBenchError: There is no such run, its weights are gone or damaged, or they are of
-            other features than its folder says.
+        MeidBenchError: There is no such run, its weights are gone or damaged, or its manifest is
+            of other features.
     """
     folder = find_run(run, home() if root is None else root)
     record = load_result(folder)
@@ -207,11 +202,6 @@ def find_run(run: str | Path, root: Path) -> Path:
     if not named:
         raise unknown("finished run", str(run), [folder.name for folder in folders])
     if len(named) > 1:
-        raise SettingError(
-            f"{len(named)} runs begin with {str(run)!r}; choose one: " + _listed(named)
-        )
+        names = ", ".join(f"{folder.parent.name}/{folder.name}" for folder in named)
+        raise SettingError(f"{len(named)} runs begin with {str(run)!r}; choose one: {names}")
     return named[0]
-
-
-def _listed(folders: Sequence[Path]) -> str:
-    return ", ".join(f"{folder.parent.name}/{folder.name}" for folder in folders)

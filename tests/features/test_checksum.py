@@ -12,7 +12,7 @@ from meid_bench.errors import DataError
 from meid_bench.features import checksum
 from meid_bench.features.account import take_account
 from meid_bench.features.checksum import MEMORY, SEAL_SIZE, broken
-from meid_bench.features.shard import read_shard, shard_ids, write_shard
+from meid_bench.features.shard import damaged_frames, read_shard, write_shard
 from meid_bench.features.store import FeatureStore
 from meid_bench.features.verify import repair_store, verify_store
 from tests.features.test_store import video
@@ -91,7 +91,7 @@ def test_hdf5_never_sees_a_shard_that_changed(store: Path, monkeypatch: pytest.M
     benchmark = toy_benchmark()
     with pytest.raises(DataError, match=r"part-00001\.h5 is no readable shard \(its checksum is"):
         FeatureStore(store)
-    for read in (shard_ids, lambda path: list(read_shard(path))):
+    for read in (damaged_frames, lambda path: list(read_shard(path))):
         with pytest.raises(DataError, match=r"its checksum is wrong.*verify --repair"):
             read(part)
     (fault,) = verify_store(benchmark, store)

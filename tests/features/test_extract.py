@@ -23,8 +23,8 @@ from meid_bench.features.decode_pool import DecodePool
 from meid_bench.features.decoders import decode_video
 from meid_bench.features.encoder import Encoder, load_encoder
 from meid_bench.features.extract import extract
+from meid_bench.features.frames import DecodedFrames
 from meid_bench.features.manifest import MANIFEST, load_manifest
-from meid_bench.features.shard import write_error
 from meid_bench.features.store import FeatureStore, find_store
 from tests.extraction import (
     CPU,
@@ -76,6 +76,17 @@ def test_the_zoo_has_one_account(tmp_path: Path, zoo: dict[str, Odd]) -> None:
         assert np.isfinite(store.read([name])).all()
 
 
+def pictures(path: Path, frames: int, encoder: Encoder) -> tuple[DecodedFrames, torch.Tensor]:
+    """The pictures of all T frames of a video, repeated ones too."""
+    kept: dict[int, torch.Tensor] = {}
+
+    def keep(number: int, frame: Any) -> None:
+        kept[number] = encoder.transform.picture(frame)
+
+    decoded = decode_video(path, frames, keep)
+    return decoded, torch.stack([kept[row] for row in decoded.rows])
+
+
 def test_features_are_those_of_one_picture_after_the_other(tmp_path: Path) -> None:
     ids = small_videos(tmp_path, 5)
     benchmark = small_benchmark(tmp_path, ids)
@@ -83,13 +94,7 @@ def test_features_are_those_of_one_picture_after_the_other(tmp_path: Path) -> No
     encoder = load_encoder(ENCODER, small_weights(tmp_path), batch=4)
     store = FeatureStore(account.folder)
     for name in ids:
-        pictures: dict[int, torch.Tensor] = {}
-
-        def keep(number: int, frame: Any, pictures: dict[int, torch.Tensor] = pictures) -> None:
-            pictures[number] = encoder.picture(frame)
-
-        decoded = decode_video(tmp_path / "videos" / f"{name}.mp4", FRAMES, keep)
-        shown = torch.stack([pictures[row] for row in decoded.rows])
+        decoded, shown = pictures(tmp_path / "videos" / f"{name}.mp4", FRAMES, encoder)
         assert np.array_equal(store.read([name])[0], encoder.encode(shown))
         assert np.array_equal(store.frame_index(name), decoded.index)
         assert np.allclose(store.times(name), decoded.time)
@@ -318,16 +323,7 @@ def test_a_rank_that_dies_leaves_the_shards_of_the_others(tmp_path: Path) -> Non
 def test_the_command_prints_its_account(tmp_path: Path) -> None:
     ids = small_videos(tmp_path, 3)
     small_benchmark(tmp_path, [*ids, "gone"])
-    options = [
-        "--device",
-        "cpu",
-        "--encoder",
-        "resnet18",
-        "--weights",
-        "random:0",
-        "--workers",
-        "1",
-    ]
+    options = ["--device", "cpu", "--encoder", ENCODER, "--weights", "random:0"]
     result = command("extract", *options, root=tmp_path)
     assert result.exit_code == 1
     assert "UNTRAINED" in result.output
@@ -398,14 +394,8 @@ def test_a_model_that_looks_at_neighbours_is_shown_whole_segments(tmp_path: Path
     store = FeatureStore(account.folder)
     encoder = load_encoder("tsm_resnet50", "random:0", batch=8)
     for name in store.ids:
-        pictures: dict[int, torch.Tensor] = {}
-
-        def keep(number: int, frame: Any, pictures: dict[int, torch.Tensor] = pictures) -> None:
-            pictures[number] = encoder.picture(frame)
-
-        decoded = decode_video(tmp_path / "videos" / f"{name}.mp4", 10, keep)
-        shown = [pictures[row] for row in decoded.rows]
-        padded = torch.stack(shown + [shown[-1]] * 6)
+        _, shown = pictures(tmp_path / "videos" / f"{name}.mp4", 10, encoder)
+        padded = torch.cat([shown, shown[-1:].expand(6, -1, -1, -1)])
         assert np.array_equal(store.read([name])[0], encoder.encode(padded)[:10])
 
 
@@ -435,11 +425,6 @@ def test_a_manifest_tells_how_the_features_were_made(tmp_path: Path) -> None:
     assert set(manifest.provenance) == conditions | {"torchvision", "videos", "tool", "date"}
     assert set(manifest.conditions) == conditions | {"torchvision"}
     assert not list(folder.glob(".*.tmp"))
-
-
-def test_a_full_disk_is_named() -> None:
-    error = write_error(Path("features"), OSError(28, "No space left on device"))
-    assert "there is no space left" in str(error)
 
 
 def test_one_extraction_at_a_time_in_a_store(tmp_path: Path) -> None:

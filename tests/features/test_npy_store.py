@@ -126,6 +126,8 @@ BROKEN = {
     "too few frames": (npy(np.ones((T - 1, D), np.float32)), r"shape \(5, 5\), expected \(6, 5\)"),
     "too wide": (npy(np.ones((T, D + 1), np.float32)), r"shape \(6, 6\), expected \(6, 5\)"),
     "flat": (npy(np.ones(T * D, np.float32)), r"shape \(30,\)"),
+    "a number": (npy(np.float32(1)), r"shape \(\)"),
+    "no width": (npy(np.ones((T, 0), np.float32)), r"shape \(6, 0\)"),
     "empty": (b"", "is no .npy file of numbers"),
     "text": (b"Not Found\n" * 9, "is no .npy file of numbers"),
     "cut": (npy(np.ones((T, D), np.float32))[:-1], "is no .npy file of numbers"),

@@ -101,13 +101,6 @@ def test_shards_are_the_sorted_ids_by_64() -> None:
     assert [name for part in parts.values() for name in part] == ids
 
 
-def test_the_same_features_are_the_same_bytes(tmp_path: Path) -> None:
-    videos = [video("a"), video("b")]
-    for name in ("one", "two"):
-        write_shard(tmp_path / name, videos)
-    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
-
-
 @contextmanager
 def files_of_at_most(size: int) -> Iterator[None]:
     """As on a full disk, what still fits is written; the next byte is an error."""
