@@ -128,14 +128,13 @@ def named_when_full(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def locked(lock: Path, what: str) -> Iterator[None]:
-    """Hold a lock file, or refuse at once; a process that is killed lets go of it.
+    """Hold a lock file, or refuse at once; a killed process releases it.
 
-    The file stays: were it deleted, one process would hold the file that has gone and another a
-    new one of its name.
+    The file stays: deleted, one process could hold the old file and another a new one.
 
     Args:
         lock: The file; its folder is made where it is missing.
-        what: What may be at work once only, for the message: "build".
+        what: What only one process may do, for the message: "build".
 
     Raises:
         DataError: Another process holds it.
@@ -146,7 +145,7 @@ def locked(lock: Path, what: str) -> Iterator[None]:
         held.acquire()
     except Timeout:
         raise DataError(
-            f"Another {what} is at work ({lock} is locked); wait for it to end"
+            f"Another {what} is running ({lock} is locked); wait for it to end"
         ) from None
     try:
         yield

@@ -1,4 +1,4 @@
-"""The palette of all pictures: Okabe and Ito's, without what a light or a dark page swallows."""
+"""The palette of all pictures: Okabe and Ito's, without what is hard to see on a light or dark page."""
 
 SERIES = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#8c6bb1")
 # As results/report_assets/style.css has them.

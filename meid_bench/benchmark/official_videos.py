@@ -22,9 +22,9 @@ from meid_bench.files import downloads_dir, videos_dir
 
 Mode = Literal["needed", "all", "none"]
 
-# Connections at once: enough to hide the way to the server, few enough to be a good guest.
+# Connections at once: enough to hide the latency, few enough for a public server.
 CONNECTIONS = 8
-# How often an archive that changes on the server while it is read is started again.
+# How often reading starts again where the archive changes on the server meanwhile.
 ATTEMPTS = 3
 # In the folder of unpacked videos: which version of the archive they are from.
 VERSION = ".archive.json"

@@ -1,1 +1,1 @@
-"""A trained run at work: loaded, asked for predictions, looked into."""
+"""A trained run: loaded, used for predictions, inspected."""

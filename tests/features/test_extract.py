@@ -432,7 +432,7 @@ def test_one_extraction_at_a_time_in_a_store(tmp_path: Path) -> None:
     folder = run_small(benchmark, tmp_path).folder
     with (
         FileLock(folder / ".extract.lock"),
-        pytest.raises(DataError, match="Another extraction is at work"),
+        pytest.raises(DataError, match="Another extraction is running"),
     ):
         run_small(benchmark, tmp_path)
     assert run_small(benchmark, tmp_path).stored == 2

@@ -15,7 +15,7 @@ def test_a_second_one_is_refused_and_comes_in_after_the_first(tmp_path: Path) ->
     lock = tmp_path / "below" / ".lock"
     with (
         locked(lock, "build"),
-        pytest.raises(DataError, match=r"Another build is at work \(.*\.lock is locked\)"),
+        pytest.raises(DataError, match=r"Another build is running \(.*\.lock is locked\)"),
         locked(lock, "build"),
     ):
         pass

@@ -174,7 +174,7 @@ def test_a_second_process_at_the_same_run_is_refused(tmp_path: Path) -> None:
     write_toy(tmp_path)
     planned = plan_run(REQUEST, tmp_path)
     planned.folder.mkdir(parents=True)
-    refused = pytest.raises(DataError, match="Another run of the same settings is at work")
+    refused = pytest.raises(DataError, match="Another run of the same settings is running")
     with FileLock(planned.folder / RUN_LOCK), refused:
         run(planned, CPU)
     run(planned, CPU)
