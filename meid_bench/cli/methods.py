@@ -1,4 +1,4 @@
-"""`meid-bench methods` and `meid-bench check`: what can be run, and whether it meets the contract."""
+"""`meid-bench methods` and `meid-bench check`: what can be run, and if it meets the contract."""
 
 import textwrap
 from collections.abc import Mapping
