@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from baselines.asl import ASL, ASLConfig, focused, focusing_weights, log_shifted, shifted
+from baselines.asl import ASL, ASLConfig, focused_labels, minus_log, shifted
 from meid_bench.methods.losses import reduced
 from meid_bench.methods.method import Batch, MethodConfig, Stage
 
@@ -56,14 +56,14 @@ def polynomial_loss(logits: Tensor, labels: Tensor, config: APLConfig) -> Tensor
         labels: (B, C) in [0, 1].
         config: Exponents, margin and coefficients.
     """
-    kept = shifted(logits, config.margin)
-    with torch.no_grad():
-        weights = focusing_weights(logits, kept, config)
-    negative = log_shifted(logits, kept, config)
-    return focused(polynomial(logits, config), negative, weights, labels)
-
-
-def polynomial(logits: Tensor, config: APLConfig) -> Tensor:
-    """A positive's log p + epsilon1 (1 - p) + epsilon2 / 2 (1 - p)^2, (B, C)."""
     missing = torch.sigmoid(-logits)
-    return F.logsigmoid(logits) + missing * (config.epsilon1 + config.epsilon2 / 2 * missing)
+    kept = shifted(missing, config)
+    with torch.no_grad():
+        of_positive, of_negative = focused_labels(labels, missing, kept, config)
+    negative = of_negative * minus_log(kept, logits, config)
+    return torch.addcmul(negative, of_positive, polynomial(logits, missing, config))
+
+
+def polynomial(logits: Tensor, missing: Tensor, config: APLConfig) -> Tensor:
+    """A positive's -log p - epsilon1 (1 - p) - epsilon2 / 2 (1 - p)^2, (B, C)."""
+    return F.softplus(-logits) - missing * (config.epsilon1 + config.epsilon2 / 2 * missing)

@@ -79,36 +79,36 @@ def asymmetric_loss(logits: Tensor, labels: Tensor, config: ASLConfig) -> Tensor
         labels: (B, C) in [0, 1].
         config: Exponents and margin.
     """
-    kept = shifted(logits, config.margin)
+    missing = torch.sigmoid(-logits)
+    kept = shifted(missing, config)
     with torch.no_grad():
-        weights = focusing_weights(logits, kept, config)
-    return focused(F.logsigmoid(logits), log_shifted(logits, kept, config), weights, labels)
+        of_positive, of_negative = focused_labels(labels, missing, kept, config)
+    negative = of_negative * minus_log(kept, logits, config)
+    return torch.addcmul(negative, of_positive, F.softplus(-logits))
 
 
-def shifted(logits: Tensor, margin: float) -> Tensor:
-    """A negative's probability with the margin, min(1 - p + margin, 1), (B, C)."""
-    return (torch.sigmoid(-logits) + margin).clamp_max(1)
+def shifted(missing: Tensor, config: ASLConfig) -> Tensor:
+    """1 - p with the margin, as a negative has it, min(1 - p + margin, 1), (B, C)."""
+    return (missing + config.margin).clamp_max(1)
 
 
-def log_shifted(logits: Tensor, kept: Tensor, config: ASLConfig) -> Tensor:
-    """Logarithm of `shifted`, (B, C); without a margin below it, 1 - p may be rounded to 0."""
-    return kept.log() if config.margin else F.logsigmoid(-logits)
+def minus_log(kept: Tensor, logits: Tensor, config: ASLConfig) -> Tensor:
+    """Minus the logarithm of `shifted`, (B, C); without a margin 1 - p may be rounded to 0."""
+    return -kept.log() if config.margin else F.softplus(logits)
 
 
-def focusing_weights(logits: Tensor, kept: Tensor, config: ASLConfig) -> tuple[Tensor, Tensor]:
-    """Of positives, (1 - p)^gamma_pos, and of negatives, max(p - margin, 0)^gamma_neg, (B, C)."""
-    return torch.sigmoid(-logits) ** config.gamma_pos, (1 - kept) ** config.gamma_neg
+def focused_labels(
+    labels: Tensor, missing: Tensor, kept: Tensor, config: ASLConfig
+) -> tuple[Tensor, Tensor]:
+    """How much a positive's and a negative's term count, (B, C) each.
 
-
-def focused(
-    positive: Tensor, negative: Tensor, weights: tuple[Tensor, Tensor], labels: Tensor
-) -> Tensor:
-    """Minus the weighted log-likelihood, (B, C).
+    The label times (1 - p)^gamma_pos, and 1 - label times max(p - margin, 0)^gamma_neg.
 
     Args:
-        positive: Log-likelihood where the label is 1, (B, C).
-        negative: Where it is 0.
-        weights: Of the two.
-        labels: (B, C) in [0, 1]; one in between takes its share of either.
+        labels: (B, C) in [0, 1].
+        missing: 1 - p, (B, C).
+        kept: The same as `shifted`.
+        config: Exponents.
     """
-    return -torch.lerp(negative * weights[1], positive * weights[0], labels)
+    of_positive = labels * missing**config.gamma_pos if config.gamma_pos else labels
+    return of_positive, (1 - labels) * (1 - kept) ** config.gamma_neg

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from baselines.apl import APL, APLConfig, polynomial
-from baselines.asl import focused, focusing_weights, log_shifted, shifted
+from baselines.asl import focused_labels, minus_log, shifted
 from meid_bench.methods.losses import reduced
 from meid_bench.methods.method import Batch, MethodConfig, Stage, require
 
@@ -62,9 +62,10 @@ def robust_loss(logits: Tensor, labels: Tensor, config: RALConfig) -> Tensor:
         labels: (B, C) in [0, 1].
         config: Exponents, margin, coefficients and hill.
     """
-    kept = shifted(logits, config.margin)
-    p = torch.sigmoid(logits)
+    missing = torch.sigmoid(-logits)
+    kept = shifted(missing, config)
+    of_positive, of_negative = focused_labels(labels, missing, kept, config)
+    p = 1 - missing
     hill = (config.hill - p) * p.square() * (config.hill - kept)
-    negative = log_shifted(logits, kept, config) * hill
-    weights = focusing_weights(logits, kept, config)
-    return focused(polynomial(logits, config), negative, weights, labels)
+    negative = of_negative * hill * minus_log(kept, logits, config)
+    return torch.addcmul(negative, of_positive, polynomial(logits, missing, config))

@@ -93,14 +93,26 @@ def two_way_loss(logits: Tensor, labels: Tensor, config: TwoWayConfig) -> Tensor
             "The two-way loss compares positives with negatives, and was given labels between 0 "
             "and 1; mix no videos with it"
         )
-    least = torch.finfo(logits.dtype).min  # not -inf, of which logsumexp has no gradient
-    low = (-logits / config.temperature_pos).masked_fill(~positive, least)
-    high = (logits / config.temperature_neg).masked_fill(positive, least)
+    tp, tn = config.temperature_pos, config.temperature_neg
+    low, high, negative = -logits / tp, logits / tn, ~positive
     total = logits.new_zeros(())
     for over in (0, 1):
-        gap = config.temperature_pos * low.logsumexp(over)
-        gap = gap + config.temperature_neg * high.logsumexp(over)
-        present = positive.any(over).sum().clamp_min(1)
-        # 0 where either kind is missing: the gap is minus infinity.
-        total = total + F.softplus(gap).sum() / present
+        gaps = tp * masked_logsumexp(low, negative, over)
+        gaps = gaps + tn * masked_logsumexp(high, positive, over)
+        # 0 where a class or a video has positives or negatives alone.
+        total = total + F.softplus(gaps).sum() / positive.any(over).sum().clamp_min(1)
     return total
+
+
+def masked_logsumexp(values: Tensor, others: Tensor, over: int) -> Tensor:
+    """Logsumexp of values but for some; of none the least number, without a gradient.
+
+    Args:
+        values: (B, C).
+        others: (B, C) bool, which to leave out.
+        over: The dimension.
+    """
+    peak = values.detach().masked_fill(others, torch.finfo(values.dtype).min).amax(over, True)
+    # Beside the peak's 1 an exp(-80) is nothing, and much faster than that of minus infinity.
+    shares = (values - peak).masked_fill(others, -80).exp()
+    return shares.sum(over).log() + peak.squeeze(over)

@@ -45,6 +45,6 @@ def test_the_file_and_the_commands_put_a_method_on_the_board(
     records, problems = read_records(runs_dir(tmp_path / "data", "charadeslt"))
     assert not problems
     (record,) = records.values()
-    assert record.method == "my_method:Adjusted" and record.settings["tau"] == 0.5
+    assert record.method == "my_method:Weighted" and record.settings["power"] == 0.5
     board = CliRunner().invoke(cli, ["leaderboard"])
-    assert board.exit_code == 0 and "my_method:Adjusted" in board.output
+    assert board.exit_code == 0 and "my_method:Weighted" in board.output

@@ -2,6 +2,7 @@
 
     python tools/bench_train.py                                  at CharadesLT's size
     python tools/bench_train.py --videos 256 --frames 50 --width 1024 --rounds 5
+    python tools/bench_train.py --losses --rounds 30             the losses alone
 
 Everything is measured in one run on one machine, in turn and several rounds, and printed as
 ratios of medians; features are made up and lie in a temporary folder.
@@ -12,6 +13,7 @@ ratios of medians; features are made up and lie in a temporary folder.
 - ours: `train_epoch` with features kept beside the network (or in main memory) and streamed.
 - field: tools/field_loop.py.
 - evaluation: AP of 51,239 x 1,004 scores against an argsort per class, on one core and on all.
+- losses: a step with each loss over plain's, 128 videos of one frame and 1,004 classes.
 - memory: the peak of a process that trains one epoch, above what it has once its libraries are
   there, for each cache mode and with ten times the videos.
 """
@@ -33,6 +35,7 @@ import numpy as np
 import psutil
 import torch
 from field_loop import FieldLoop, FieldNonlinear, argsort_ap
+from loss_steps import loss_steps
 from numpy.typing import NDArray
 from tabulate import tabulate
 
@@ -69,6 +72,7 @@ BARE: dict[str, dict[str, object]] = {"meid-authors": {"redraw": False, "ratio":
 ALL_FRAMES = RunnerConfig()
 EPOCH = 1  # of the stage: from it on FrameStack stacks
 TENFOLD = 10
+LOSS_BATCH, LOSS_CLASSES = 128, 1004
 # glibc keeps freed tensors of a few megabytes for later, more of them the more steps there were:
 # what is measured is what is in use.
 RETURNED_AT_ONCE = {"MALLOC_MMAP_THRESHOLD_": str(4 << 20)}
@@ -314,6 +318,7 @@ def peak(size: Size, folder: Path, cache: str, device: torch.device) -> float:
     show_default=True,
     help="Divided by ;. AP and memory are measured with all.",
 )
+@click.option("--losses", is_flag=True, help="Measure a step of each loss, and nothing else.")
 @click.option("--rounds", default=3, show_default=True)
 @click.option("--eval-videos", default=51239, show_default=True)
 @click.option("--precision", default="auto", show_default=True)
@@ -323,6 +328,7 @@ def peak(size: Size, folder: Path, cache: str, device: torch.device) -> float:
 @click.option("--store", type=click.Path(path_type=Path), hidden=True)
 def main(
     cases: str,
+    losses: bool,
     rounds: int,
     eval_videos: int,
     precision: str,
@@ -343,15 +349,25 @@ def main(
         return
     exact = resolve_precision(precision, chosen)  # type: ignore[arg-type]
     click.echo(f"{size}\non {describe(chosen)}, {exact}, {torch.get_num_threads()} threads\n")
+    if losses:
+        _report_losses(size, rounds, chosen, exact == "bfloat16")
+        return
     with tempfile.TemporaryDirectory() as name, arithmetic(chosen, exact == "bfloat16", False):
         _report(size, named, Path(name), chosen, rounds, exact == "bfloat16")
     if set(named) != set(CASES):
         return
+    _report_losses(size, rounds, chosen, exact == "bfloat16")
     one, every = measure_evaluation(eval_videos, 1004, rounds)
     click.echo(
         f"\nAP of {eval_videos} x 1004: {one:.1f} times an argsort's speed on one core, "
         f"{every:.1f} times on all"
     )
+
+
+def _report_losses(size: Size, rounds: int, device: torch.device, bfloat16: bool) -> None:
+    with arithmetic(device, bfloat16, False):
+        rows = loss_steps(LOSS_BATCH, LOSS_CLASSES, size.width, rounds, device, bfloat16)
+    click.echo("\n" + tabulate(rows, ["loss", "step, ms", "over plain"]))
 
 
 def _report(

@@ -1,4 +1,4 @@
-"""`meid-bench methods` and `meid-bench check`: what can be run, and whether it keeps the contract."""
+"""`meid-bench methods` and `meid-bench check`: what can be run, and the tests of its contract."""
 
 import textwrap
 from collections.abc import Mapping

@@ -122,7 +122,7 @@ def whole_runs(root: Path) -> list[float]:
     """Test mAP of a run, of the same again, and of one that chooses its learning rate."""
     plain = Request("plain", "toy", "nonlinear", settings=SHORT)
     equal = plan_run(replace(plain, settings={"batch": "16"}, protocol="equal", quick=True), root)
-    plans = [plan_run(plain, root), plan_run(plain, root), replace(equal, grid=equal.grid[:1])]
+    plans = [plan_run(plain, root), plan_run(plain, root), replace(equal, trials=equal.trials[:1])]
     how = Execution(precision="float32")
     return [run(planned, CPU, execution=how).test.overall for planned in plans]
 

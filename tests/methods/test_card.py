@@ -69,7 +69,7 @@ def test_methods_are_grouped_by_what_they_change_and_show_where_they_are_from(
     from meid_bench.methods import registry as plugins
 
     entries = dict(registered())
-    entries["mine"] = EntryPoint("mine", "card_example:Mine", plugins.GROUP)
+    entries["mine"] = EntryPoint("mine", "card_example:Mine", plugins.METHOD_GROUP)
     monkeypatch.setattr(plugins, "registered", lambda: entries)
     done = CliRunner().invoke(cli, ["methods"])
     assert done.exit_code == 0, done.output
