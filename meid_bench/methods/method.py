@@ -6,6 +6,7 @@ model selection), so that two rows of the board differ only by the method.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, ClassVar, Literal, TypeVar
 
 import torch
@@ -169,8 +170,7 @@ class MethodConfig:
         """Refuse values that no training can use."""
         require(self.epochs >= 1, "epochs", self.epochs, "at least 1")
         require(0 < self.lr < 1, "lr", self.lr, "between 0 and 1")
-        ascending = all(a < b for a, b in zip(self.milestones, self.milestones[1:], strict=False))
-        require(ascending, "milestones", self.milestones, "in ascending order")
+        require_ascending("milestones", self.milestones)
 
     def idle(self, task: Task) -> Mapping[str, str]:
         """Settings that this configuration does not use on a task, each with the reason.
@@ -189,6 +189,16 @@ def require(holds: bool, name: str, value: object, expected: str) -> None:
     """
     if not holds:
         raise SettingError(f"Setting {name} is {value}; it must be {expected}")
+
+
+def require_ascending(name: str, epochs: tuple[int, ...]) -> None:
+    """Refuse milestones that do not come one after the other.
+
+    Raises:
+        SettingError: They do not.
+    """
+    ascending = all(a < b for a, b in pairwise(epochs))
+    require(ascending, name, epochs, "in ascending order")
 
 
 @dataclass(frozen=True)
