@@ -13,7 +13,7 @@ from meid_bench.methods.registry import find_method, registered
 
 METHODS = ["apl", "asl", "cbloss", "cbs", "dbloss", "eql", "eqlv2", "framestack", "ldam"]
 METHODS += ["logitadjust", "meid", "meid-authors", "mixup", "plain", "ral", "srs", "twoway"]
-METHODS += ["crt"]
+METHODS += ["crt", "lmr"]
 
 
 def test_every_method_of_the_project_is_registered() -> None:
