@@ -114,6 +114,8 @@ def random_order(videos: int, count: int | None, generator: torch.Generator) -> 
     return order
 
 
+WHOLE_AGGREGATOR = "aggregator"  # in `idle`: the method has its own network in its place
+
 # Keys of a setting's metadata.
 IN_EPOCHS, LEARNING_RATE, SEARCHED = "in_epochs", "learning_rate", "searched"
 
@@ -176,7 +178,8 @@ class MethodConfig:
         """Settings that this configuration does not use on a task, each with the reason.
 
         The reason follows "because". Such a setting is refused where the user gives it, and a
-        record leaves it out.
+        record leaves it out. "aggregator" stands for all settings of the aggregator: of a method
+        that has its own network in its place.
         """
         return {}
 

@@ -20,7 +20,7 @@ SIX = Batch(wave(6, 5, 8), some_labels(6, 4), None, torch.Generator())
 
 
 def golden_method(rest: str) -> tuple[CRT, Stage]:
-    task = Task(8, (3, 2, 2, 1), {"head": (0,), "medium": (1, 2), "tail": (3,)}, 5)
+    task = Task(8, (3, 2, 2, 1), {"head": (0,), "medium": (1, 2), "tail": (3,)}, 5, 6)
     make = aggregator_maker("netvlad", NetVLADConfig(clusters=4, hidden=6), 5)
     method = CRT(task, CRTConfig(rest=rest), make)  # type: ignore[arg-type]
     fill(method)

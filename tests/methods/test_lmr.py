@@ -71,7 +71,7 @@ FORWARD = {
 
 def golden_method(counts: tuple[int, ...] = COUNTS, **settings: Any) -> LMR:
     make = aggregator_maker("nonlinear", NonlinearConfig(), 1)
-    method = LMR(Task(6, counts, GROUPS, 1), changed(LMRConfig(), settings), make)
+    method = LMR(Task(6, counts, GROUPS, 1, 8), changed(LMRConfig(), settings), make)
     method.begin_stage(method.stages()[1])
     return method
 
