@@ -13,6 +13,7 @@ from meid_bench.methods.layers import MakeAggregator
 from meid_bench.methods.method import (
     AggregatorMethod,
     Batch,
+    Family,
     MethodConfig,
     Stage,
     Task,
@@ -73,6 +74,8 @@ class CRT(AggregatorMethod):
         "videolt": {"lr": 1e-4, "lr2": 1e-4},
         "released": {"rest": "moving"},
     }
+    family: ClassVar[Family] = "two-stage"
+    venue: ClassVar[str] = "ICLR 2020"
     config: CRTConfig
 
     def __init__(self, task: Task, config: Any, make_aggregator: MakeAggregator) -> None:

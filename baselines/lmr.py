@@ -12,7 +12,7 @@ from torch import Tensor
 from baselines.crt import CRT, CRTConfig
 from meid_bench.methods.batch_part import places, whole_batch
 from meid_bench.methods.layers import MakeAggregator
-from meid_bench.methods.method import Batch, MethodConfig, Stage, Task, require
+from meid_bench.methods.method import Batch, MethodConfig, Stage, Task, require, searched
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class LMRConfig(CRTConfig):
             frequent for what is rebuilt from it, or its "first" alone.
     """
 
-    strongest: float = 0.6
+    strongest: float = searched(0.6, (0.6, 1.0))  # of SSv2-LT and of EPIC-KITCHENS
     weakest: float = 0.001
     decay: float = 0.25
     epsilon: float | None = None
@@ -82,6 +82,7 @@ class LMR(CRT):
             "milestones2": (20, 30),
         },
     }
+    venue: ClassVar[str] = "CVPR 2023"
     config: LMRConfig
 
     def __init__(self, task: Task, config: Any, make_aggregator: MakeAggregator) -> None:

@@ -14,6 +14,7 @@ from meid_bench.methods.layers import MakeAggregator
 from meid_bench.methods.method import (
     WHOLE_AGGREGATOR,
     Batch,
+    Family,
     Method,
     MethodConfig,
     Stage,
@@ -77,6 +78,8 @@ class MOVE(Method):
 
     Config: ClassVar[type[MethodConfig]] = MOVEConfig
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"videolt": {"input_scale": False}}
+    family: ClassVar[Family] = "network"
+    venue: ClassVar[str] = "AAAI 2023"
     config: MOVEConfig
 
     def __init__(self, task: Task, config: MOVEConfig, make_aggregator: MakeAggregator) -> None:
