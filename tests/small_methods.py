@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from torch import nn
 
 from meid_bench.methods.aggregators import aggregator_maker, find_aggregator
 from meid_bench.methods.method import Batch, Method, Stage
@@ -18,16 +19,18 @@ SMALL = {"clusters": 4, "hidden": 16}
 def toy_method(
     name: str, aggregator: str, settings: Mapping[str, Any], dropout: float | None = None
 ) -> Method:
-    """A method with the weights of seed 0; `dropout` is the aggregator's own where left out."""
+    """A method with the weights of seed 0; `dropout` is each layer's own where left out."""
     torch.manual_seed(0)
     kind = find_method(name)
     config = find_aggregator(aggregator).Config()
     if aggregator != "nonlinear":
         config = changed(config, SMALL)
-    if dropout is not None and hasattr(config, "dropout"):
-        config = changed(config, {"dropout": dropout})
     make = aggregator_maker(aggregator, config, TASK.frames)
-    return kind(TASK, changed(kind.Config(), settings), make)
+    method = kind(TASK, changed(kind.Config(), settings), make)
+    for module in method.modules():
+        if dropout is not None and isinstance(module, nn.Dropout):
+            module.p = dropout
+    return method
 
 
 def small_batch(size: int = 12, picked: bool = False, seed: int = 0) -> Batch:

@@ -116,7 +116,10 @@ class NetVLAD(Aggregator):
 
     def embed(self, x: Tensor) -> Tensor:
         """(B, T, width_in) -> (B, hidden)."""
-        x = per_frame(self.input_norm, x)
+        return self.pool(per_frame(self.input_norm, x))
+
+    def pool(self, x: Tensor) -> Tensor:
+        """Normalised frames (B, T, width_in) -> (B, hidden); of a zeroed one nothing is summed."""
         assignment = per_frame(self.assign_norm, self.assign(x)).softmax(-1)
         vlad = assignment.transpose(1, 2) @ x * self.gate.sigmoid()
         vlad = F.normalize(F.normalize(vlad, dim=2).flatten(1), dim=1)

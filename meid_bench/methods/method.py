@@ -6,6 +6,7 @@ model selection), so that two rows of the board differ only by the method.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, ClassVar, Literal, TypeVar
 
 import torch
@@ -113,6 +114,8 @@ def random_order(videos: int, count: int | None, generator: torch.Generator) -> 
     return order
 
 
+WHOLE_AGGREGATOR = "aggregator"  # in `idle`: the method has its own network in its place
+
 # Keys of a setting's metadata.
 IN_EPOCHS, LEARNING_RATE, SEARCHED = "in_epochs", "learning_rate", "searched"
 
@@ -169,14 +172,14 @@ class MethodConfig:
         """Refuse values that no training can use."""
         require(self.epochs >= 1, "epochs", self.epochs, "at least 1")
         require(0 < self.lr < 1, "lr", self.lr, "between 0 and 1")
-        ascending = all(a < b for a, b in zip(self.milestones, self.milestones[1:], strict=False))
-        require(ascending, "milestones", self.milestones, "in ascending order")
+        require_ascending("milestones", self.milestones)
 
     def idle(self, task: Task) -> Mapping[str, str]:
         """Settings that this configuration does not use on a task, each with the reason.
 
         The reason follows "because". Such a setting is refused where the user gives it, and a
-        record leaves it out.
+        record leaves it out. "aggregator" stands for all settings of the aggregator: of a method
+        that has its own network in its place.
         """
         return {}
 
@@ -189,6 +192,16 @@ def require(holds: bool, name: str, value: object, expected: str) -> None:
     """
     if not holds:
         raise SettingError(f"Setting {name} is {value}; it must be {expected}")
+
+
+def require_ascending(name: str, epochs: tuple[int, ...]) -> None:
+    """Refuse milestones that do not come one after the other.
+
+    Raises:
+        SettingError: They do not.
+    """
+    ascending = all(a < b for a, b in pairwise(epochs))
+    require(ascending, name, epochs, "in ascending order")
 
 
 @dataclass(frozen=True)

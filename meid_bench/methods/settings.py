@@ -7,7 +7,7 @@ from typing import Any, TypeVar, get_type_hints
 from meid_bench.codec import Text, decode, decode_value, encode
 from meid_bench.errors import MeidBenchError, SettingError, unknown
 from meid_bench.methods.layers import AggregatorConfig
-from meid_bench.methods.method import MethodConfig, Task, require
+from meid_bench.methods.method import WHOLE_AGGREGATOR, MethodConfig, Task, require
 
 T = TypeVar("T")
 
@@ -85,8 +85,12 @@ class Settings:
     def idle(self, task: Task) -> dict[str, str]:
         """Flat name of a setting that changes nothing on a task -> why ("because ...")."""
         inner = self.aggregator.idle()
+        idle = dict(self.method.idle(task))
+        if WHOLE_AGGREGATOR in idle:
+            names = (field.name for field in fields(self.aggregator))
+            inner = dict.fromkeys(names, idle.pop(WHOLE_AGGREGATOR))
         named = {AGGREGATOR_PREFIX + name: reason for name, reason in inner.items()}
-        return {**self.method.idle(task), **named}
+        return {**idle, **named}
 
     def recorded(self, task: Task) -> dict[str, Any]:
         """What a record says: `named` without idle settings."""

@@ -15,7 +15,7 @@ from meid_bench.features.npy_store import open_store
 from meid_bench.features.store import FeatureStore, find_store
 from meid_bench.files import runs_dir
 from meid_bench.methods.code_identity import code_of
-from meid_bench.methods.method import Method, Task
+from meid_bench.methods.method import WHOLE_AGGREGATOR, Method, Task
 from meid_bench.methods.presets import preset_in_force
 from meid_bench.methods.registry import find_method, find_network
 from meid_bench.methods.settings import RunnerConfig, Settings
@@ -190,6 +190,11 @@ def _settings(
         resolve(kind, request.aggregator, preset, values, request.protocol, request.quick)
         for values in (request.settings, {})
     )
+    why = settings.method.idle(task).get(WHOLE_AGGREGATOR)
+    if why is not None and request.network != "own":
+        raise SettingError(
+            f"--network {request.network} would change nothing, because {why}; leave it out"
+        )
     for name, reason in settings.idle(task).items():
         if name in request.settings:
             raise SettingError(

@@ -95,6 +95,26 @@ def test_a_killed_training_ends_with_the_same_bits(
     assert same(whole, again)  # killed after training, before the record
 
 
+@pytest.mark.parametrize("name", ["crt", "lmr"])
+@pytest.mark.parametrize("after", [2, 3, 5], ids=["first stage", "between", "second stage"])
+def test_a_last_layer_of_its_own_stage_survives_a_kill(
+    name: str, after: int, tmp_path: Path
+) -> None:
+    """It is new in the second stage, and must not be drawn anew where that is gone on with."""
+
+    def again() -> Method:
+        torch.rand(after)  # another process, another state of the global generator
+        return build(name, "netvlad", epochs2=3)
+
+    whole = fit(training(again()))
+    path = tmp_path / "checkpoint.safetensors"
+    with pytest.raises(KilledError):
+        checkpoint = Checkpoint(path, 0.0, "here")
+        fit(training(again(), log=killer(after), checkpoint=checkpoint))
+    torch.manual_seed(after)
+    assert same(whole, fit(training(again(), checkpoint=Checkpoint(path, 0.0, "here"))))
+
+
 def test_an_interruption_within_the_write_leaves_the_older_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
