@@ -29,8 +29,8 @@ def with_negatives() -> tuple[NDArray[np.uint8], Tensor]:
 CASES = [
     (name, preset)
     for name in METHODS
-    for preset in (None, "videolt", "authors")
-    if preset is None or "method" not in find_method(name).presets.get(preset, {"method": ""})
+    for preset in (None, *sorted({*find_method(name).presets} - {"default"}))
+    if preset is None or "method" not in find_method(name).presets[preset]
 ]
 
 
