@@ -21,8 +21,8 @@ from meid_bench.benchmark import charades, videolt
 from meid_bench.benchmark.annotation import Annotation
 from meid_bench.benchmark.archives.archive import open_archive
 from meid_bench.benchmark.benchmark import Benchmark, load_benchmark, save_benchmark
-from meid_bench.benchmark.labels_csv import own_benchmark
 from meid_bench.benchmark.longtail import Bins
+from meid_bench.benchmark.own_data import own_benchmark
 from meid_bench.benchmark.scenery import encode
 from meid_bench.benchmark.spec import load_spec
 from meid_bench.errors import DataError
@@ -286,7 +286,7 @@ CASES = (
         "csv labels",
         "x.csv",
         written("x.csv", LABELS),
-        lambda folder: own_benchmark(folder / "x.csv", "own", FRAMES),
+        lambda folder: own_benchmark(folder / "x.csv", "own", FRAMES).benchmark,
         text=True,
     ),
     Case(

@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+# Bytes of an id: with a suffix behind it, it is a file's name, which has 255 at most.
+LONGEST_ID = 200
+
 
 @dataclass(frozen=True, slots=True)
 class Interval:
@@ -18,9 +21,9 @@ class Annotation:
 
     Attributes:
         id: The video's name in its data set; the file is `<id>.<suffix>`.
-        labels: Class indices, ascending, each once.
+        labels: Class indices, ascending, each once; none for a video without any class.
         intervals: When each class happens, where that is known; otherwise empty.
-        subject: Who acts; None where the data set does not say.
+        subject: Who acts, or the group that one's own csv names; None where nobody says.
         script: What was to be acted; None where the data set does not say.
         length: Seconds, or None.
         view: "first" or "third" person, or None.
@@ -47,4 +50,6 @@ def id_fault(name: str) -> str | None:
         return f"video id {name!r} is empty or has space around it"
     if name.startswith(".") or any(char in "/\\" or not char.isprintable() for char in name):
         return f"video id {name!r} cannot be a file's name, which holds no folder"
+    if len(name.encode(errors="replace")) > LONGEST_ID:
+        return f"video id {name[:40]!r}... is longer than the {LONGEST_ID} bytes of a file's name"
     return None

@@ -10,7 +10,8 @@ from meid_bench.benchmark import videolt
 from meid_bench.benchmark.annotation import Annotation
 from meid_bench.benchmark.benchmark import SPLITS, Benchmark
 from meid_bench.benchmark.charades import read_annotations, read_classes
-from meid_bench.benchmark.labels_csv import own_benchmark
+from meid_bench.benchmark.own_data import own_benchmark
+from meid_bench.benchmark.separator import USUAL
 from meid_bench.benchmark.spec import SPEC_FILE, Spec
 from meid_bench.csvfile import read_lines
 from meid_bench.errors import DataError, listing
@@ -34,8 +35,9 @@ def assemble(spec: Spec, folder: Path, files: Mapping[str, Path]) -> Benchmark:
             benchmark is not the one that the specification states.
     """
     if spec.format == "csv":
-        own = own_benchmark(_role(spec, files, "labels"), spec.name, spec.frames, spec.bins)
-        classes, splits = own.classes, own.splits
+        path = _role(spec, files, "labels")  # of one form, so that nothing is to be guessed
+        made = own_benchmark(path, spec.name, spec.frames, spec.bins, separator=USUAL)
+        classes, splits = made.benchmark.classes, made.benchmark.splits
     elif spec.format == "videolt":
         classes = videolt.read_classes(_role(spec, files, "classes"))
         lists = {split: _role(spec, files, split) for split in SPLITS}

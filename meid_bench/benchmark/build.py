@@ -19,7 +19,6 @@ from meid_bench.benchmark.build_manifest import (
     save_build_manifest,
 )
 from meid_bench.benchmark.download import verify
-from meid_bench.benchmark.labels_csv import FRACTIONS, own_benchmark
 from meid_bench.benchmark.longtail import Bins
 from meid_bench.benchmark.official_videos import (
     Gathered,
@@ -28,8 +27,10 @@ from meid_bench.benchmark.official_videos import (
     gather_videos,
     record_videos,
 )
+from meid_bench.benchmark.own_data import FRACTIONS, own_benchmark
 from meid_bench.benchmark.source import Source, annotation_files
 from meid_bench.benchmark.spec import check_name, find_spec, load_spec, packaged_specs
+from meid_bench.benchmark.video_folder import path_of
 from meid_bench.errors import DataError, SettingError
 from meid_bench.files import benchmark_dir, locked, named_when_full
 
@@ -49,6 +50,8 @@ class BuildResult:
         folder: Where both were written.
         transfer: What fetching single videos took; None where no archive was read that way.
         features: Folder of the official files where they are features, to be read in place.
+        notes: How a csv of one's own was read, a line each.
+        warnings: What makes the numbers on one's own data less than they seem, a sentence each.
     """
 
     benchmark: Benchmark
@@ -56,6 +59,8 @@ class BuildResult:
     folder: Path
     transfer: Transfer | None = None
     features: Path | None = None
+    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 def build(
@@ -115,17 +120,19 @@ def build_own(
     frames: int = OWN_FRAMES,
     bins: Bins | None = None,
     fractions: Sequence[Fraction] = FRACTIONS,
+    separator: str | None = None,
 ) -> BuildResult:
     """Build a benchmark of one's own from a labels.csv and a folder of videos, used in place.
 
     Args:
-        labels: A csv with the columns video, labels (separated by ;) and optionally split.
+        labels: A csv with the columns video and labels, and optionally split and group.
         video_folder: Where the videos lie; None where there are features only, to be imported.
         name: The benchmark's name.
         root: The data root.
         frames: T, frames per video.
         bins: Bounds of head, medium and tail; None for thirds of the classes.
         fractions: Of train, val and test where the csv names no splits.
+        separator: What stands between two labels; guessed where it is left out.
 
     Raises:
         MeidBenchError: Anything that the files or a setting did wrong.
@@ -136,7 +143,10 @@ def build_own(
         raise SettingError(str(error)) from error
     if name in packaged_specs():
         raise SettingError(f"{name!r} is the name of a packaged dataset; choose another one")
-    benchmark = own_benchmark(labels, name, frames, bins, fractions)
+    if separator == "":
+        raise SettingError("The separator of labels is empty; give what stands between two of them")
+    own = own_benchmark(labels, name, frames, bins, fractions, separator)
+    benchmark = own.benchmark
     videos = None
     if video_folder is not None:
         videos = _in_place(video_folder, name, benchmark.all_ids(), root)
@@ -144,7 +154,8 @@ def build_own(
         _save(benchmark, root)
         manifest = _manifest(benchmark, {"labels": verify(labels)}, Gathered(videos))
         save_build_manifest(manifest, root)
-    return BuildResult(benchmark, manifest, benchmark_dir(root, name))
+    folder = benchmark_dir(root, name)
+    return BuildResult(benchmark, manifest, folder, notes=own.notes, warnings=own.warnings)
 
 
 def _in_place(folder: Path, archive: str, ids: Sequence[str], root: Path) -> VideosFound:
@@ -153,8 +164,8 @@ def _in_place(folder: Path, archive: str, ids: Sequence[str], root: Path) -> Vid
     videos = record_videos(folder, archive, ids, root)
     if not videos.found:
         raise DataError(
-            f"{folder} holds none of the {len(ids)} listed videos, such as {ids[0]}.mp4; a "
-            "video's file has its id as name, and one of the usual suffixes"
+            f"{folder} holds none of the {len(ids)} listed videos, such as {path_of(ids[0])}.mp4; "
+            "a video's file has its id as name, and one of the usual suffixes"
         )
     return videos
 

@@ -1,20 +1,16 @@
-"""One's own data: a labels.csv and a folder of videos become a benchmark like any other."""
+"""A labels.csv of one's own, read: videos with their labels, groups and splits."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 
-from meid_bench.benchmark.annotation import Annotation, id_fault
-from meid_bench.benchmark.benchmark import SPLITS, Benchmark
-from meid_bench.benchmark.longtail import Bins, class_counts
-from meid_bench.benchmark.stratify import stratify
-from meid_bench.benchmark.video_folder import SUFFIXES
+from meid_bench.benchmark.annotation import Annotation
+from meid_bench.benchmark.benchmark import SPLITS
+from meid_bench.benchmark.separator import guess_separator, pieces
+from meid_bench.benchmark.video_folder import video_id
 from meid_bench.csvfile import read_rows
 from meid_bench.errors import DataError
 
 COLUMNS = ("video", "labels")
-FRACTIONS = (Fraction(7, 10), Fraction(1, 10), Fraction(2, 10))
 
 
 @dataclass(frozen=True)
@@ -23,104 +19,78 @@ class LabelCsv:
 
     Attributes:
         classes: Every label in it, sorted; the position is the class index.
-        videos: One annotation a row, in the file's order.
+        videos: One annotation a row, in the file's order; its subject is the row's group.
         splits: The row's split, in the same order; None where the file has no such column.
+        separator: What stands between labels; None where no video has two.
     """
 
     classes: tuple[str, ...]
     videos: tuple[Annotation, ...]
     splits: tuple[str, ...] | None
+    separator: str | None
 
 
-def read_labels(path: Path) -> LabelCsv:
-    """Read a csv with the columns video, labels (separated by ;) and optionally split.
+def read_labels(path: Path, separator: str | None = None) -> LabelCsv:
+    """Read a csv with the columns video and labels, and optionally split and group.
 
-    A video is the name of its file, with or without a suffix such as .mp4. Space around a
-    label is dropped, space inside it is part of its name; repeated labels count once.
+    A video is the path of its file in the folder of videos, with or without a suffix such as .mp4;
+    `video_id` makes its id of it. Space around a label is dropped, space inside it is part of its
+    name; repeated labels count once. A row without labels is a video of no class. Videos of one
+    group (a person, a camera, a recording) belong together; an empty cell is no group.
 
     Args:
         path: The file, UTF-8, with or without a byte-order mark; other columns are ignored.
+        separator: What stands between two labels; guessed where it is left out.
 
     Raises:
-        DataError: A column is missing, a row has no label, an id is twice, a split has another
-            name than train, val or test; the message names file and line.
+        DataError: A column is missing, no row has a label, an id is twice, a split has another
+            name than train, val or test, or labels can be read in two ways; the message names the
+            file, and the line where there is one.
     """
-    names: dict[str, tuple[str, ...]] = {}
-    splits: list[str] = []
-    has_splits = False
-    for line, row in read_rows(path, COLUMNS):
-        where = f"{path}, line {line}"
-        name, _, suffix = row["video"].strip().rpartition(".")
-        video = name if f".{suffix.lower()}" in SUFFIXES else row["video"].strip()
-        if fault := id_fault(video):
-            raise DataError(
-                f"{where}: {fault}; put the videos into one folder, and name the file of one"
-            )
-        if video in names:
-            raise DataError(f"{where}: video {video!r} is there twice; give it one row")
-        names[video] = tuple(filter(None, map(str.strip, row["labels"].split(";"))))
-        if not names[video]:
-            raise DataError(f"{where}: video {video!r} has no label; give it one or drop the row")
-        has_splits = "split" in row
-        if has_splits:
-            splits.append(row["split"].strip())
-            if splits[-1] not in SPLITS:
-                raise DataError(
-                    f"{where}: split {splits[-1]!r} where {', '.join(SPLITS)} was expected; "
-                    "correct it, or leave the column out and have the videos divided"
-                )
-    if not names:
+    rows = list(read_rows(path, COLUMNS))
+    if not rows:
         raise DataError(f"{path} has no row under its header; give each video one")
-    classes = tuple(sorted({label for labels in names.values() for label in labels}))
+    lines: dict[str, int] = {}
+    for line, row in rows:
+        try:
+            video = video_id(row["video"])
+        except ValueError as error:
+            raise DataError(f"{path}, line {line}: {error}") from error
+        if video in lines:
+            raise DataError(
+                f"{path}, line {line}: video {video!r} is there twice, in line {lines[video]} too; "
+                "give it one row"
+            )
+        lines[video] = line
+    cells = [row["labels"] for _, row in rows]
+    if separator is None:
+        separator = guess_separator(cells, str(path))
+    names = [pieces(cell, separator) for cell in cells]
+    if not any(names):
+        raise DataError(f"{path}: no video has a label; name each one's under 'labels'")
+    classes = tuple(sorted({label for labels in names for label in labels}))
     index = {label: number for number, label in enumerate(classes)}
     videos = tuple(
-        Annotation(id=video, labels=tuple(sorted({index[label] for label in labels})))
-        for video, labels in names.items()
-    )
-    return LabelCsv(classes, videos, tuple(splits) if has_splits else None)
-
-
-def own_benchmark(
-    path: Path,
-    name: str,
-    frames: int,
-    bins: Bins | None = None,
-    fractions: Sequence[Fraction] = FRACTIONS,
-) -> Benchmark:
-    """Make a benchmark of a labels.csv.
-
-    Args:
-        path: The csv, as `read_labels` takes it.
-        name: The benchmark's name.
-        frames: T, frames per video.
-        bins: Bounds of head, medium and tail; None for thirds of the classes.
-        fractions: Of train, val and test where the csv names no splits.
-
-    Raises:
-        DataError: As `read_labels`; or a split is empty, or a label is never in train.
-    """
-    table = read_labels(path)
-    if table.splits is None:
-        splits = stratify(table.videos, len(table.classes), fractions)
-    else:
-        rows = list(zip(table.videos, table.splits, strict=True))
-        splits = {split: [video for video, at in rows if at == split] for split in SPLITS}
-    counts = class_counts((video.labels for video in splits["train"]), len(table.classes))
-    for split in SPLITS:
-        if not splits[split]:
-            raise DataError(
-                f"{path}: {len(table.videos)} videos leave {split} empty; every split needs one"
-            )
-    for label in (counts == 0).nonzero()[0]:
-        raise DataError(
-            f"{path}: label {table.classes[label]!r} is never in train, so that nothing can learn "
-            "it; move a video with it there, or drop the label"
+        Annotation(
+            id=video,
+            labels=tuple(sorted({index[label] for label in labels})),
+            subject=row.get("group", "").strip() or None,
         )
-    return Benchmark(
-        name=name,
-        title=name,
-        classes=table.classes,
-        splits={split: tuple(splits[split]) for split in SPLITS},
-        bins=Bins.thirds(counts) if bins is None else bins,
-        frames=frames,
+        for video, labels, (_, row) in zip(lines, names, rows, strict=True)
     )
+    separates = separator if any(len(labels) > 1 for labels in names) else None
+    return LabelCsv(classes, videos, _splits(path, rows), separates)
+
+
+def _splits(path: Path, rows: list[tuple[int, dict[str, str]]]) -> tuple[str, ...] | None:
+    if "split" not in rows[0][1]:
+        return None
+    splits = []
+    for line, row in rows:
+        splits.append(row["split"].strip())
+        if splits[-1] not in SPLITS:
+            raise DataError(
+                f"{path}, line {line}: split {splits[-1]!r} where {', '.join(SPLITS)} was "
+                "expected; correct it, or leave the column out and have the videos divided"
+            )
+    return tuple(splits)

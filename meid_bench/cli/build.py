@@ -36,7 +36,12 @@ if TYPE_CHECKING:
     "labels",
     type=click.Path(path_type=Path),
     metavar="CSV",
-    help="Your own labels: columns video, labels (a;b), and split if you have one.",
+    help="Your own labels: columns video, labels (a;b), and split and group if you have them.",
+)
+@click.option(
+    "--separator",
+    metavar="TEXT",
+    help="What stands between two labels in your csv; guessed, and printed, if left out.",
 )
 @click.option("--name", help="Name of your benchmark.")
 @click.option(
@@ -61,6 +66,7 @@ def build(
     videos: str | None,
     video_dir: Path | None,
     labels: Path | None,
+    separator: str | None,
     name: str | None,
     frames: int | None,
     fractions: str | None,
@@ -78,12 +84,12 @@ def build(
     """
     from meid_bench.benchmark.build import OWN_FRAMES, build_own
     from meid_bench.benchmark.build import build as build_official
-    from meid_bench.benchmark.labels_csv import FRACTIONS
+    from meid_bench.benchmark.own_data import FRACTIONS
     from meid_bench.benchmark.stratify import parse_fractions
 
     if labels is None:
         own = {"--name": name, "--frames": frames, "--fractions": fractions, "--bins": bins}
-        _refuse(own, "is for your own data and needs --from")
+        _refuse({**own, "--separator": separator}, "is for your own data and needs --from")
         if dataset is None:
             raise click.UsageError("name a DATASET, or your own data with --from")
         mode: Any = videos or "needed"
@@ -106,6 +112,7 @@ def build(
             frames=frames or OWN_FRAMES,
             bins=None if bins is None else _bins(bins),
             fractions=FRACTIONS if fractions is None else parse_fractions(fractions),
+            separator=separator,
         )
     _print(result, root)
 
@@ -139,7 +146,10 @@ def _print(result: "BuildResult", root: Path) -> None:
     benchmark, videos = result.benchmark, result.manifest.videos
     click.echo(f"{benchmark.title}: {result.folder}\n")
     print_table1(benchmark)
-    click.echo(f"\nfingerprint {benchmark.fingerprint}")
+    click.echo("".join(f"\n{note}" for note in result.notes))
+    for warning in result.warnings:
+        click.echo(f"Warning: {warning}", err=True)
+    click.echo(f"fingerprint {benchmark.fingerprint}")
     if videos is None:
         click.echo("videos: none")
     else:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from meid_bench.benchmark.benchmark import Benchmark
 from meid_bench.benchmark.build_manifest import load_build_manifest
-from meid_bench.benchmark.video_folder import find_videos
+from meid_bench.benchmark.video_folder import find_videos, path_of
 from meid_bench.errors import DataError, SettingError
 from meid_bench.features.decoders import DECODERS, JPG_DECODER
 
@@ -56,9 +56,10 @@ def listed_videos(
     ids = benchmark.all_ids()
     paths = find_videos(folder, ids)
     if not paths:
+        first = path_of(ids[0])
         raise DataError(
             f"{folder} holds none of the {len(ids)} listed videos of {benchmark.name}, neither a "
-            f"file {ids[0]}.mp4 nor a folder {ids[0]} of jpgs; name another with --video-dir DIR"
+            f"file {first}.mp4 nor a folder {first} of jpgs; name another with --video-dir DIR"
         )
     jpgs = next(iter(paths.values())).is_dir()
     if jpgs:  # not of the archive that `build` looked for

@@ -40,10 +40,13 @@ def pairs(batch: Batch, ap: Tensor, ratio: float, over: MeanOver) -> tuple[Batch
         The partners in the order of the batch, and shares (B,), 0 where nothing is stacked.
 
     Reference: VideoLT's FrameStack (ops/Augment.py at 1732d5c).
+    Differs: a video without any class, which that code's lists do not have, gives and takes half.
     """
     stacked = int(ratio * size_of_whole(batch))
     partner = batch.shuffled(stacked)
     share = partner_share(mean_ap(batch.labels, ap, over), mean_ap(partner.labels, ap, over))
+    bare = (batch.labels.sum(1) == 0) | (partner.labels.sum(1) == 0)
+    share = torch.where(bare, 0.5, share)  # no class that could be learnt more or less
     return partner, share * (places(batch) < stacked)
 
 

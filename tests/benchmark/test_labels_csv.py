@@ -1,13 +1,10 @@
-"""A labels.csv of one's own as a benchmark."""
+"""A labels.csv of one's own, read."""
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from meid_bench.benchmark.benchmark import SPLITS
-from meid_bench.benchmark.labels_csv import own_benchmark, read_labels
-from meid_bench.benchmark.longtail import Bins
+from meid_bench.benchmark.labels_csv import read_labels
 from meid_bench.errors import DataError
 
 
@@ -45,10 +42,11 @@ def test_a_byte_order_mark_is_no_part_of_a_name(tmp_path):
     [
         ("video,label\na,x\n", "no column 'labels'"),
         ("video,labels\n", "no row under its header"),
-        ("video,labels\na, ; \n", "line 2: video 'a' has no label"),
+        ("video,labels\na, ; \nb,\n", "no video has a label"),
         ("video,labels\na,x\na.mp4,y\n", "line 3: video 'a' is there twice"),
-        ("video,labels\n../a,x\n", "line 2: video id '../a'"),
-        ("video,labels\nmonday/a.mp4,x\n", "line 2: video id 'monday/a' .* into one folder"),
+        ("video,labels\n../a,x\n", "line 2: video '../a' is not a path inside"),
+        ("video,labels\nmonday\\a.mp4,x\n", "line 2: .* cannot be a file's .* written with /"),
+        ("video,labels\na%2fb,x\n", "line 2: video 'a%2fb' has %2F in its name"),
         ("video,labels,split\na,x,train\nb,x,dev\n", "line 3: split 'dev' where train, val, test"),
         ("video,labels,split\na,x,train\nb,x,\n", "line 3: split ''"),
         ("video,labels\na,x,y\n", "line 2: 3 cells"),
@@ -67,55 +65,29 @@ def test_latin_1_is_named(tmp_path):
         read_labels(path)
 
 
-def test_splits_of_the_file_are_kept(tmp_path):
-    path = written(
-        tmp_path, "video,labels,split\na,x;y,train\nb,y,train\nc,x,val\nd,x,test\ne,y,test\n"
+def test_rows_without_labels_groups_and_folders_are_read(tmp_path):
+    table = read_labels(
+        written(
+            tmp_path,
+            "video,labels,group\n"
+            "monday/a.mp4,cut;stir,anna\n"
+            "./monday//b.MOV,,anna\n"
+            "monday%20b.mp4,;,\n"
+            "tuesday/am/a,stir, ben \n",
+        )
     )
-    benchmark = own_benchmark(path, "kitchen", 8, Bins(1, 1))
-    assert {split: benchmark.ids(split) for split in SPLITS} == {
-        "train": ("a", "b"),
-        "val": ("c",),
-        "test": ("d", "e"),
-    }
-    assert benchmark.counts.tolist() == [1, 2]
-    assert (benchmark.frames, benchmark.classes, benchmark.bins) == (8, ("x", "y"), Bins(1, 1))
+    assert [(v.id, v.labels, v.subject) for v in table.videos] == [
+        ("monday%2Fa", (0, 1), "anna"),
+        ("monday%2Fb", (), "anna"),
+        ("monday%20b", (), None),
+        ("tuesday%2Fam%2Fa", (1,), "ben"),
+    ]
 
 
-def test_without_splits_the_videos_are_divided_the_same_way_each_time(tmp_path):
-    rows = "".join(f"v{n},{'often' if n % 3 else 'seldom'};all\n" for n in range(30))
-    path = written(tmp_path, "video,labels\n" + rows)
-    one, two = (own_benchmark(path, "kitchen", 8) for _ in range(2))
-    assert one.fingerprint == two.fingerprint
-    assert all(one.labels(split).any(axis=0).all() for split in SPLITS)
-    assert [len(one.ids(split)) for split in SPLITS] == [21, 3, 6]
-
-
-@pytest.mark.parametrize(
-    ("rows", "said"),
-    [
-        ("a,x,train\nb,x;y,val\nc,x,test\n", "label 'y' is never in train"),
-        ("a,x,train\nb,x,test\n", "leave val empty"),
-    ],
-)
-def test_splits_that_nothing_can_be_learned_from_are_refused(tmp_path, rows, said):
-    with pytest.raises(DataError, match=said):
-        own_benchmark(written(tmp_path, "video,labels,split\n" + rows), "kitchen", 8)
-
-
-def test_too_few_videos_to_divide_are_named(tmp_path):
-    with pytest.raises(DataError, match="2 videos leave val empty"):
-        own_benchmark(written(tmp_path, "video,labels\na,x\nb,x\n"), "kitchen", 8)
-
-
-@pytest.mark.parametrize(
-    ("counts", "sizes"),
-    [
-        ([1, 2, 3, 4, 5, 6], [2, 2, 2]),
-        ([9, 1, 5], [1, 1, 1]),
-        ([3, 3, 3, 3], [0, 0, 4]),
-        ([7], [0, 0, 1]),
-    ],
-)
-def test_bins_by_thirds(counts, sizes):
-    groups = Bins.thirds(np.array(counts)).groups(np.array(counts))
-    assert [len(classes) for classes in groups.values()] == sizes
+def test_the_separator_that_was_said_counts(tmp_path):
+    path = written(tmp_path, 'video,labels\na,"cut, dice"\nb,"stir, dice"\nc,stir\nd,cut\n')
+    assert read_labels(path).classes == ("cut", "dice", "stir")
+    whole = read_labels(path, ";")
+    assert (whole.classes, whole.separator) == (("cut", "cut, dice", "stir", "stir, dice"), None)
+    words = read_labels(written(tmp_path, "video,labels\na,cut  stir\n"), " ")
+    assert (words.classes, words.separator) == (("cut", "stir"), " ")

@@ -1,5 +1,6 @@
 """A folder of videos and a csv: documented, run as documented, and every way it may be wrong."""
 
+import random
 import re
 import shlex
 from fractions import Fraction
@@ -18,6 +19,7 @@ from meid_bench.errors import DataError, SettingError
 from tests.made_videos import write_video
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "building.md"
+README = Path(__file__).parents[2] / "README.md"
 # What makes the example quick, and keeps it from fetching ImageNet weights.
 QUICKER = {
     "extract": [
@@ -34,6 +36,18 @@ QUICKER = {
 }
 
 
+def run_block(commands: str) -> str:
+    """Run the commands of a block of code as they stand, made quicker; returns what they print."""
+    output = ""
+    for line in commands.splitlines():
+        program, command, *arguments = shlex.split(line, comments=True)
+        assert program == "meid-bench"
+        done = CliRunner().invoke(cli, [command, *arguments, *QUICKER.get(command, [])])
+        assert done.exit_code == 0, (line, done.output)
+        output += done.output
+    return output
+
+
 def test_the_documented_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MEID_BENCH_HOME", raising=False)
@@ -43,15 +57,40 @@ def test_the_documented_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyP
     Path("labels.csv").write_text(labels)
     for row in labels.splitlines()[1:]:
         write_video(Path("videos") / row.split(",")[0])
-    for line in commands.splitlines():
-        program, command, *arguments = shlex.split(line)
-        assert program == "meid-bench"
-        done = CliRunner().invoke(cli, [command, *arguments, *QUICKER.get(command, [])])
-        assert done.exit_code == 0, (line, done.output)
     assert len(commands.splitlines()) == 5
+    output = run_block(commands)
+    assert "labels: separated by ';'; 3 classes: cut, pour, stir" in output
     benchmark = load_benchmark("kitchen", Path("data"))
     assert benchmark.classes == ("cut", "pour", "stir")
     assert all((benchmark.labels(split).sum(0) > 0).all() for split in ("train", "test"))
+
+
+def test_the_block_in_readme_runs_on_sixty_clips(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sub-folders, groups, commas and clips without labels; fewer frames and epochs than there."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MEID_BENCH_HOME", raising=False)
+    few = ["--set", "epochs=1", "--set", "batch=16", "--aggregator", "nonlinear"]
+    monkeypatch.setitem(QUICKER, "run", ["--device", "cpu", *few])
+    monkeypatch.setitem(QUICKER, "build", ["--frames", "2"])
+    dice, rows = random.Random(0), ["video,labels,group"]
+    verbs = ["cut", "stir", "pour", "wash", "open", "close", "mix", "peel", "fry"]
+    for number in range(60):
+        name = f"{['monday', 'tuesday'][number % 2]}/clip {number}.mp4"
+        labels = dice.choices(verbs, [1 / (n + 1) for n in range(9)], k=dice.randint(1, 3))
+        if number % 12 == 0:
+            labels = []
+        rows.append(f'{name},"{",".join(dict.fromkeys(labels))}",cook {number % 11}')
+        write_video(Path("videos") / name, frames=4, size=(32, 24))
+    Path("labels.csv").write_text("\n".join(rows) + "\n")
+    text = README.read_text(encoding="utf-8")
+    (commands,) = re.findall(r"## Your own videos\n.*?```bash\n(.*?)```", text, re.DOTALL)
+    output = run_block(commands)
+    assert "labels: separated by ','; 9 classes: close, cut, fry, mix, open and 4 more" in output
+    assert "without labels: 5 videos" in output and "groups: 11, of 5 to 6 videos" in output
+    assert "videos: 60 of 60 in" in output and "stored    60 of 60 videos" in output
+    assert "[6/6] meid seed 2: test mAP" in output
 
 
 @pytest.fixture
@@ -136,7 +175,11 @@ BAD_FILES = {
         "video,labels\nv1,fen\xeatre\n".encode("latin-1"),
         "line 2: byte 0xea is not UTF-8",
     ),
-    "a folder": (b"video,labels\nmonday/v1.mp4,a\n", "'monday/v1' cannot be a file's name"),
+    "another folder": (b"video,labels\n../v1.mp4,a\n", "'../v1.mp4' is not a path inside the"),
+    "two readings": (
+        b'video,labels\nv1,"cut, dice"\nv2,stir\nv3,stir\n',
+        "say which with --separator ',' or --separator ';'",
+    ),
     "never trained": (
         b"video,labels,split\nv1,a,train\nv2,b,val\nv3,a,test\n",
         "label 'b' is never in train",

@@ -2,6 +2,8 @@
 
 import itertools
 import random
+import time
+from dataclasses import replace
 from fractions import Fraction
 
 import pytest
@@ -90,3 +92,91 @@ def test_fractions_are_exact():
 def test_fractions_that_are_none_are_refused(text):
     with pytest.raises(SettingError, match="add up to 1"):
         parse_fractions(text)
+
+
+def grouped(seed: int, videos: int, classes: int, most: int, groups: int) -> list[Annotation]:
+    """Made videos in groups of unlike sizes; one in ten is in none."""
+    dice = random.Random(seed)
+    return [
+        replace(video, subject=f"g{int(groups * dice.random() ** 2)}" if n % 10 else None)
+        for n, video in enumerate(made_videos(seed, videos, classes, most))
+    ]
+
+
+def units_of(videos: list[Annotation]) -> dict[str, list[Annotation]]:
+    units: dict[str, list[Annotation]] = {}
+    for video in videos:
+        units.setdefault(video.subject or video.id, []).append(video)
+    return units
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_groups_stay_on_one_side_and_classes_in_every_part(seed):
+    videos = grouped(seed, 300, 12, 3, 25)
+    parts = stratify(videos, 12, FRACTIONS)
+    assert sorted(v.id for part in parts.values() for v in part) == sorted(v.id for v in videos)
+    sides = [{video.subject for video in part} - {None} for part in parts.values()]
+    assert sum(map(len, sides)) == len(set.union(*sides))
+    held = [
+        sum(any(c in v.labels for v in u) for u in units_of(videos).values()) for c in range(12)
+    ]
+    for rank, name in enumerate(PRIORITY):
+        counts = class_counts((v.labels for v in parts[name]), 12)
+        assert all(counts[c] for c in range(12) if held[c] > rank)
+    assert [len(parts[split]) / 300 for split in SPLITS] == pytest.approx([0.7, 0.1, 0.2], abs=0.03)
+
+
+def test_few_groups_are_divided_as_well_as_can_be():
+    """Against every division there is: first who lacks a class, then the sizes of the parts."""
+
+    def quality(parts: dict[str, list[Annotation]]) -> tuple[tuple[int, int, int], float]:
+        off = sum(abs(len(parts[s]) - 40 * f) for s, f in zip(SPLITS, FRACTIONS, strict=True))
+        lacks = [4 - len({c for v in parts[name] for c in v.labels}) for name in PRIORITY]
+        return (lacks[0], lacks[1], lacks[2]), float(off)
+
+    worse, off = 0, 0.0
+    for seed in range(10):
+        videos = grouped(seed, 40, 4, 2, 6)
+        videos = [replace(video, subject=video.subject or "others") for video in videos]
+        units = list(units_of(videos).values())
+        best = min(
+            quality(
+                {
+                    s: [v for u, a in zip(units, at, strict=True) if a == s for v in u]
+                    for s in SPLITS
+                }
+            )
+            for at in itertools.product(SPLITS, repeat=len(units))
+        )
+        found = quality(stratify(videos, 4, FRACTIONS))
+        worse += found[0] > best[0]
+        off += found[1] - best[1]
+    assert worse == 0 and off / 10 <= 4
+
+
+def test_the_order_of_grouped_videos_changes_nothing():
+    videos = grouped(3, 200, 8, 2, 15)
+    one = {name: {v.id for v in part} for name, part in stratify(videos, 8, FRACTIONS).items()}
+    shuffled = random.Random(0).sample(videos, len(videos))
+    turned = stratify(shuffled, 8, FRACTIONS)
+    assert {name: {v.id for v in part} for name, part in turned.items()} == one
+
+
+def test_every_class_is_in_train_however_few_the_groups():
+    for seed in range(20):
+        videos = grouped(seed, 60, 10, 3, seed % 5 + 1)
+        assert absent(stratify(videos, 10, FRACTIONS), 10)[0] == 0
+
+
+def test_groups_that_no_division_suits_take_seconds_and_not_minutes():
+    videos = grouped(1, 500, 157, 7, 30)
+    start = time.process_time()
+    parts = stratify(videos, 157, FRACTIONS)
+    assert time.process_time() - start < 60
+    assert absent(parts, 157)[0] == 0 and all(parts.values())
+
+
+def test_videos_without_labels_fill_up_what_is_left():
+    videos = made_videos(0, 60, 8, 2) + [Annotation(f"none {n}", ()) for n in range(140)]
+    parts = stratify(videos, 8, FRACTIONS)
+    assert [len(parts[split]) for split in SPLITS] == [140, 20, 40]
