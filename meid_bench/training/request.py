@@ -20,7 +20,7 @@ from meid_bench.methods.presets import preset_in_force
 from meid_bench.methods.registry import find_method, find_network
 from meid_bench.methods.settings import RunnerConfig, Settings
 from meid_bench.results.record import RECORD
-from meid_bench.training.data import missing_ids
+from meid_bench.training.data import check_batch, missing_ids
 from meid_bench.training.model import Model, build_method, stages_of
 from meid_bench.training.protocol import PROTOCOLS, Protocol, resolve, trials_of
 
@@ -119,6 +119,14 @@ class Plan:
         )
 
     @property
+    def capped_batch(self) -> int | None:
+        """The batch where it is all training videos and the user did not ask for that."""
+        videos = _trained_on(self.benchmark, self.missing)
+        return (
+            videos if self.runner.batch == videos and "batch" not in self.request.settings else None
+        )
+
+    @property
     def runs(self) -> "tuple[Plan, ...]":
         """What is trained: every trial, or this run itself where nothing is tried."""
         return tuple(map(self.trial, range(len(self.trials)))) or (self,)
@@ -150,7 +158,8 @@ def plan_run(request: Request, root: Path) -> Plan:
         frames=store.frames,
         videos=len(benchmark.splits["train"]),
     )
-    settings, changed = _settings(request, kind, preset, benchmark, task)
+    videos = _trained_on(benchmark, missing)
+    settings, changed = _settings(request, kind, preset, benchmark, task, videos)
     model = Model(
         method=method,
         aggregator=request.aggregator,
@@ -183,9 +192,17 @@ def plan_run(request: Request, root: Path) -> Plan:
 
 
 def _settings(
-    request: Request, kind: type[Method], preset: str | None, benchmark: Benchmark, task: Task
+    request: Request,
+    kind: type[Method],
+    preset: str | None,
+    benchmark: Benchmark,
+    task: Task,
+    videos: int,
 ) -> tuple[Settings, tuple[str, ...]]:
-    """The run's settings, and names of those that are not the preset's, or the defaults."""
+    """The run's settings, and names of those that are not the preset's, or the defaults.
+
+    A batch that the user does not set has no more than all `videos` that can be trained on.
+    """
     settings, usual = (
         resolve(kind, request.aggregator, preset, values, request.protocol, request.quick)
         for values in (request.settings, {})
@@ -202,9 +219,19 @@ def _settings(
                 "leave it out"
             )
     settings = _with_frames(settings, benchmark, kind, task)
-    before = _with_frames(usual, benchmark, kind, task).named()
+    usual = _with_frames(usual, benchmark, kind, task)
+    usual = usual.changed({"batch": min(usual.runner.batch, videos)})
+    if "batch" not in request.settings:
+        settings = settings.changed({"batch": min(settings.runner.batch, videos)})
+    check_batch(settings.runner.batch, videos)
+    before = usual.named()
     recorded = settings.recorded(task)
     return settings, tuple(name for name, value in recorded.items() if value != before[name])
+
+
+def _trained_on(benchmark: Benchmark, missing: Mapping[str, tuple[str, ...]]) -> int:
+    """How many training videos have features."""
+    return len(benchmark.splits["train"]) - len(missing.get("train", ()))
 
 
 def _with_frames(

@@ -33,7 +33,7 @@ from meid_bench.results.record import (
 )
 from meid_bench.training.cache import Cache, fitting_batch, no_room, with_room
 from meid_bench.training.checkpoint import Checkpoint, Fit
-from meid_bench.training.data import Examples, check_batch, feature_bytes, load_examples
+from meid_bench.training.data import Examples, feature_bytes, load_examples
 from meid_bench.training.execution import Execution, arithmetic
 from meid_bench.training.explain import attention_diagnostics
 from meid_bench.training.fit import Training, fit, point_scores
@@ -71,6 +71,9 @@ def run(
     execution = execution.on(device)
     processes = find_ranks().local_size if distributed.size() > 1 else execution.neighbours
     needed = feature_bytes(plan.benchmark, plan.store)
+
+    if plan.capped_batch is not None:
+        say(f"Batch: {plan.capped_batch}, all training videos")
 
     def work(cache: Cache) -> Result:
         say(f"Features: {cache.mode} ({cache.reason})")
@@ -123,7 +126,6 @@ def _run(
         split: load_examples(plan.benchmark, plan.store, split, device, cache.mode)
         for split in ("train", "val", "test")
     }
-    check_batch(plan.runner.batch, len(splits["train"]))
     method = _fresh(plan, device)
     state = _fit(plan, method, splits, log, execution, cache)
     method.load_state_dict(state.last)

@@ -71,7 +71,7 @@ def test_the_block_in_readme_runs_on_sixty_clips(
     """Sub-folders, groups, commas and clips without labels; fewer frames and epochs than there."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MEID_BENCH_HOME", raising=False)
-    few = ["--set", "epochs=1", "--set", "batch=16", "--aggregator", "nonlinear"]
+    few = ["--set", "epochs=1", "--aggregator", "nonlinear"]
     monkeypatch.setitem(QUICKER, "run", ["--device", "cpu", *few])
     monkeypatch.setitem(QUICKER, "build", ["--frames", "2"])
     dice, rows = random.Random(0), ["video,labels,group"]

@@ -1,6 +1,7 @@
 """A table's plan: what it says before hours are spent, and that it does nothing."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -103,9 +104,17 @@ def test_a_row_that_cannot_be_run_says_why(tmp_path: Path) -> None:
     notes = {row.label: row.note for row in part.rows}
     assert notes["CFS+ME+CBS"] == ""
     assert "Setting beta=0.4 would change nothing" in notes["E1 (no second expert)"]
-    too_many = plan_run(Request("plain", "charadeslt", "nonlinear"), tmp_path)
+
+
+def test_a_batch_is_at_most_all_training_videos(tmp_path: Path) -> None:
+    write(tmp_path, "charadeslt", "CharadesLT", "resnet101")
+    request = Request("plain", "charadeslt", "nonlinear")
+    capped = plan_run(request, tmp_path)
+    assert (capped.runner.batch, capped.capped_batch, capped.changed) == (48, 48, ())
     with pytest.raises(SettingError, match="batch is 128, more than the 48 training videos"):
-        pace.run_seconds(too_many, torch.device("cpu"), Execution())
+        plan_run(replace(request, settings={"batch": "128"}), tmp_path)
+    smaller = plan_run(replace(request, settings={"batch": "16"}), tmp_path)
+    assert (smaller.runner.batch, smaller.capped_batch) == (16, None)
 
 
 def test_rows_that_a_preset_does_not_concern_say_so(tmp_path: Path, monkeypatch: Any) -> None:
