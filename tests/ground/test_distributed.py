@@ -42,6 +42,7 @@ CASES = {name: (name, "nonlinear", {}) for name in sorted(registered())} | {
     "plain, netvlad": ("plain", "netvlad", {}),
     "meid, nextvlad": ("meid", "nextvlad", {}),
     "meid, unused necks": ("meid", "nonlinear", {"lambda1": 0.0}),
+    "lmr, trained": ("lmr", "netvlad", {"rest": "trained"}),
     "meid, batch norm": ("meid", "nonlinear", {"norm": "batch"}),
 }
 STEPS = 20
