@@ -18,7 +18,7 @@ from meid_bench.benchmark.build_manifest import (
     load_build_manifest,
     save_build_manifest,
 )
-from meid_bench.benchmark.download import verify
+from meid_bench.benchmark.download import verify_file
 from meid_bench.benchmark.longtail import Bins
 from meid_bench.benchmark.official_videos import (
     Gathered,
@@ -152,7 +152,7 @@ def build_own(
         videos = _in_place(video_folder, name, benchmark.all_ids(), root)
     with locked(root / LOCK, "build"), named_when_full(root):
         _save(benchmark, root)
-        manifest = _manifest(benchmark, {"labels": verify(labels)}, Gathered(videos))
+        manifest = _manifest(benchmark, {"labels": verify_file(labels)}, Gathered(videos))
         save_build_manifest(manifest, root)
     folder = benchmark_dir(root, name)
     return BuildResult(benchmark, manifest, folder, notes=own.notes, warnings=own.warnings)

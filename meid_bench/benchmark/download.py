@@ -48,7 +48,7 @@ def download(
         DataError: It cannot be fetched, is not what it should be, or does not fit on the disk.
     """
     if path.is_file():
-        return verify(path, size, sha256)
+        return verify_file(path, size, sha256)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.part")
     for attempt in range(ATTEMPTS):
@@ -66,7 +66,7 @@ def download(
                     "time, or fetch it by other means and name its folder with --source"
                 ) from error
     try:
-        found = verify(part, size, sha256)
+        found = verify_file(part, size, sha256)
     except DataError as error:
         part.unlink()
         raise DataError(f"{url} gave another file: {error}") from None
@@ -90,7 +90,7 @@ def check_size(url: str, size: int | None, expected: int | None) -> None:
         )
 
 
-def verify(path: Path, size: int | None = None, sha256: str | None = None) -> OfficialFile:
+def verify_file(path: Path, size: int | None = None, sha256: str | None = None) -> OfficialFile:
     """Compare a file with its published size and sum, where there are any.
 
     Args:

@@ -12,7 +12,7 @@ from meid_bench.benchmark.archives.remote import ChangedError, NoRangesError, Re
 from meid_bench.benchmark.archives.remote_zip import RemoteZip
 from meid_bench.benchmark.archives.unpack import unpack
 from meid_bench.benchmark.build_manifest import OfficialFile, VideosFound
-from meid_bench.benchmark.download import check_size, download, verify
+from meid_bench.benchmark.download import check_size, download, verify_file
 from meid_bench.benchmark.source import Source, find_file
 from meid_bench.benchmark.spec import ID, VideoArchive, filename
 from meid_bench.benchmark.video_folder import find_videos
@@ -103,7 +103,7 @@ def gather_videos(
     transfer = None
     path = find_file(filename(videos.url), [source.folder or downloads_dir(root)])
     if path is not None:
-        origin = verify(path, videos.bytes, videos.sha256)
+        origin = verify_file(path, videos.bytes, videos.sha256)
         _take(lambda: open_archive(path), origin, videos, wanted, home)
     elif source.folder is None and "://" in (url := source.url(videos.url)):
         origin, transfer = _fetch(url, videos, wanted, root)

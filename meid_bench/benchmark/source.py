@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from meid_bench.benchmark.archives.archive import open_archive
 from meid_bench.benchmark.build_manifest import OfficialFile
-from meid_bench.benchmark.download import download, verify
+from meid_bench.benchmark.download import download, verify_file
 from meid_bench.benchmark.spec import AnnotationArchive, filename
 from meid_bench.errors import DataError, SettingError
 from meid_bench.files import downloads_dir
@@ -84,11 +84,15 @@ def annotation_files(
     folders = [source.folder, beside] if source.folder is not None else [beside, downloads]
     for folder in folders:
         if files := _unpacked(annotations.members, folder):
-            yield files, {role: verify(file) for role, file in files.items()}
+            yield files, {role: verify_file(file) for role, file in files.items()}
             return
     path = find_file(filename(annotations.url), folders)
     if path is not None:
-        origin = verify(path, annotations.bytes, annotations.sha256) if by_sum else verify(path)
+        origin = (
+            verify_file(path, annotations.bytes, annotations.sha256)
+            if by_sum
+            else verify_file(path)
+        )
     elif source.folder is None and "://" in (url := source.url(annotations.url)):
         path = downloads / filename(annotations.url)
         origin = download(url, path, annotations.bytes, annotations.sha256)
