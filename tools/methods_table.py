@@ -29,7 +29,7 @@ def main() -> None:
     """Print a table for each section of the board."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("dataset")
-    parser.add_argument("--than", default="plain", help="The row that the others are compared with.")
+    parser.add_argument("--than", default="plain", help="The row to compare the others with.")
     parser.add_argument("--root", type=Path)
     arguments = parser.parse_args()
     board = load_board(arguments.dataset, arguments.root)
