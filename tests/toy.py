@@ -65,13 +65,35 @@ def write_toy(root: Path, without: tuple[str, ...] = ()) -> Benchmark:
     return benchmark
 
 
+def write_more(
+    root: Path,
+    encoder: str,
+    width: int,
+    frames: int = FRAMES,
+    without: tuple[str, ...] = (),
+    **made: Any,
+) -> Path:
+    """Save features of a further encoder, noise, of the toy's videos; returns their store."""
+    benchmark, random = toy_benchmark(), np.random.default_rng(width)
+    items = {
+        name: random.normal(size=(frames, width)).astype(np.float16)
+        for name in benchmark.all_ids()
+        if name not in without
+    }
+    return write_features(root, benchmark, items, encoder, **made)
+
+
 def write_features(
     root: Path,
     benchmark: Benchmark,
     items: Mapping[str, NDArray[np.float16]],
     encoder: str = "toy",
-) -> None:
-    """Save a benchmark and the features (T, D) of its videos under a data root."""
+    **made: Any,
+) -> Path:
+    """Save a benchmark and the features (T, D) of its videos under a data root.
+
+    `made` is what the manifest says beside the recipe; returns the store.
+    """
     save_benchmark(benchmark, benchmark_dir(root, benchmark.name))
     frames, width = next(iter(items.values())).shape
     recipe = Recipe(
@@ -82,13 +104,11 @@ def write_features(
         width=width,
         source="none",
     )
-    manifest = make_manifest(benchmark, recipe, weights="toy")
-    write_store(
-        features_dir(root, benchmark.name) / manifest.store_name,
-        manifest,
-        benchmark.all_ids(),
-        [toy_video(name, items[name]) for name in sorted(items)],
-    )
+    manifest = make_manifest(benchmark, recipe, **{"weights": "toy", **made})
+    store = features_dir(root, benchmark.name) / manifest.store_name
+    videos = [toy_video(name, items[name]) for name in sorted(items)]
+    write_store(store, manifest, benchmark.all_ids(), videos)
+    return store
 
 
 def toy_video(name: str, features: NDArray[np.float16]) -> VideoFeatures:

@@ -12,7 +12,10 @@ run_option = click.option(
     "--run", "run", required=True, metavar="RUN", help="A run's folder, or its name's beginning."
 )
 weights_option = click.option(
-    "--weights", metavar="FILE", help="The encoder's weights, where they were a file."
+    "--weights",
+    multiple=True,
+    metavar="[NAME=]FILE",
+    help="The encoder's weights, where they were a file; NAME, of several stores, says whose.",
 )
 
 
@@ -79,7 +82,7 @@ def predict(
     run: str,
     top: int,
     style: str,
-    weights: str | None,
+    weights: tuple[str, ...],
     gpu: str | None,
     device: str | None,
     root: Path,
@@ -96,8 +99,9 @@ def predict(
     trained = load_run(run, choose_device(gpu, device), root, weights)
     for sentence in trained.differences:
         click.echo(f"Note: {sentence}", err=True)
-    if trained.encoder.untrained:
-        click.echo("Note: the encoder is untrained (random weights).", err=True)
+    for each in trained.encoders:
+        if each.encoder.untrained:
+            click.echo(f"Note: {each.encoder.name} is untrained (random weights).", err=True)
     rows: list[tuple[str, str, float]] = []
     failed = []
     for file in files:

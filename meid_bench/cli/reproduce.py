@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 )
 @click.option("--dataset", metavar="NAME[,...]", help="Other benchmarks than the table's.")
 @click.option("--aggregator", metavar="NAME[,...]", help="Others than the table's.")
-@click.option("--features", help="Feature store to use, where there are several.")
+@click.option("--features", help="Feature store to use, where there are several; A+B joins two.")
 @click.option("--preset", help="For every row whose method has it; the others say so.")
 @protocol_option
 @click.option("--quick", is_flag=True, help="A tenth of the schedule; never on the board.")

@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     metavar="N[,...]",
     help="Of everything random; a run for each.",
 )
-@click.option("--features", help="Feature store to use, where there are several.")
+@click.option("--features", help="Feature store to use, where there are several; A+B joins two.")
 @click.option("--preset", help="A preset of the method, or 'default'.")
 @protocol_option
 @click.option("--quick", is_flag=True, help="A tenth of the schedule; never on the board.")

@@ -3,10 +3,10 @@
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from filelock import FileLock
 
@@ -22,6 +22,8 @@ from meid_bench.codec import (
 )
 from meid_bench.errors import DataError
 from meid_bench.files import write_text
+
+T = TypeVar("T")
 
 MANIFEST = "manifest.json"
 FAILURES = "failures.jsonl"
@@ -113,6 +115,16 @@ class Manifest:
     schema: int = SCHEMA
 
     @property
+    def parts(self) -> "tuple[Manifest, ...]":
+        """Itself, as the only part: a joined manifest has several."""
+        return (self,)
+
+    @property
+    def encoder(self) -> str:
+        """Name of the model."""
+        return self.recipe.encoder
+
+    @property
     def store_name(self) -> str:
         """The store's folder: <encoder>-<weights>-<T>-<first 8 of the feature id>."""
         parts = (self.recipe.encoder, self.weights, self.recipe.frames, self.fingerprint[:8])
@@ -180,6 +192,27 @@ def load_manifest(folder: Path) -> Manifest:
     Raises:
         DataError: It is missing, damaged, or of another version of the format.
     """
+    return read_manifest(folder, manifest_of)
+
+
+def manifest_of(data: Any) -> Manifest:
+    """A manifest from parsed JSON.
+
+    Raises:
+        ValueError: It is none.
+    """
+    manifest = decode(Manifest, data)
+    if not manifest.imported and manifest.recipe.fingerprint != manifest.fingerprint:
+        raise ValueError("its recipe does not give its fingerprint")
+    return manifest
+
+
+def read_manifest(folder: Path, made_of: Callable[[Any], T]) -> T:
+    """What `made_of` makes of the parsed `folder`/manifest.json.
+
+    Raises:
+        DataError: As `load_manifest`.
+    """
     path = folder / MANIFEST
     if not path.is_file():
         raise DataError(
@@ -192,12 +225,9 @@ def load_manifest(folder: Path) -> Manifest:
             raise DataError(
                 f"{path} has schema {data.get('schema')!r}, this version reads {SCHEMA}; {again}"
             )
-        manifest = decode(Manifest, data)
-        if not manifest.imported and manifest.recipe.fingerprint != manifest.fingerprint:
-            raise ValueError("its recipe does not give its fingerprint")
-    except (ValueError, AttributeError) as error:
+        return made_of(data)
+    except (ValueError, AttributeError, TypeError) as error:
         raise DataError(f"{path} is damaged ({error}); {again}") from error
-    return manifest
 
 
 @dataclass(frozen=True, slots=True)

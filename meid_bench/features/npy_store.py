@@ -24,7 +24,7 @@ from meid_bench.features.manifest import (
     unknown_recipe,
     update_failures,
 )
-from meid_bench.features.store import FeatureStore
+from meid_bench.features.store import FeatureStore, place_for
 from meid_bench.files import features_dir, named_when_full, write_text
 from meid_bench.progress import Progress
 
@@ -67,8 +67,7 @@ class NpyStore(FeatureStore):
         Raises:
             DataError: A video has no features, or its file is not usable.
         """
-        if out is None:
-            out = np.empty((len(ids), self.frames, self.width), dtype=np.float16)
+        out = place_for((len(ids), self.frames, self.width), out)
         for row, name in zip(out, ids, strict=True):
             if name not in self._have:
                 self._find(name)  # says why

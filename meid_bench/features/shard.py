@@ -17,6 +17,7 @@ from meid_bench.files import atomic
 
 VIDEOS_PER_SHARD = 64
 PATTERN = "part-*.h5"
+BUFFERS_AT_ONCE = 1024  # that Linux and macOS fill by one call
 # Datasets with a value or a row a video, beside its features and its id.
 PER_VIDEO = {
     "frame_index": np.int32,
@@ -188,23 +189,28 @@ class Layout:
     stamp: Stamp
 
     def read(self, row: int, out: NDArray[np.float16]) -> None:
-        """Read the features of the video in `row` into `out`, (T, D) and contiguous.
+        """Read the features of the video in `row` into `out`, (T, D), each row contiguous.
 
         Raises:
             DataError: The file has gone or changed since.
         """
-        view = out.data.cast("B")
         try:
             with self.path.open("rb", buffering=0) as file:
                 # Size and mtime: a new link or mode is no change.
                 if stamp_of(os.fstat(file.fileno()))[:2] != self.stamp[:2]:
                     raise DataError(f"{self.path} has changed while it was in use; start again")
-                file.seek(self.offset + row * len(view))
-                count = file.readinto(view)
+                file.seek(self.offset + row * out.nbytes)
+                if out.flags.c_contiguous:
+                    count = file.readinto(out.data.cast("B"))
+                else:  # columns of a wider array, which no second copy is needed for
+                    pieces = [
+                        out[i : i + BUFFERS_AT_ONCE] for i in range(0, len(out), BUFFERS_AT_ONCE)
+                    ]
+                    count = sum(os.readv(file.fileno(), list(piece)) for piece in pieces)
         except OSError as error:
             raise unreadable(self.path, error.strerror or str(error)) from error
-        if count != len(view):
-            raise unreadable(self.path, f"{count} of {len(view)} bytes in row {row}")
+        if count != out.nbytes:
+            raise unreadable(self.path, f"{count} of {out.nbytes} bytes in row {row}")
 
 
 def shard_layout(path: Path, frames: int, width: int) -> Layout:

@@ -76,6 +76,16 @@ class FeatureStore:
         self.imported = self.manifest.imported
 
     @property
+    def name(self) -> str:
+        """The folder's name."""
+        return self.folder.name
+
+    @property
+    def parts(self) -> "tuple[FeatureStore, ...]":
+        """Itself, as the only part: a joined store has several."""
+        return (self,)
+
+    @property
     def failures(self) -> dict[str, Failure]:
         """Videos that could not be read, by id."""
         return load_failures(self.folder)
@@ -87,16 +97,12 @@ class FeatureStore:
 
         Args:
             ids: n ids of the store.
-            out: Where to put them, contiguous; a new array where it is left out.
+            out: Where to put them, each frame contiguous; a new array where it is left out.
 
         Raises:
             DataError: A video has no features, or a shard is damaged.
         """
-        shape = (len(ids), self.frames, self.width)
-        if out is None:
-            out = np.empty(shape, dtype=np.float16)
-        elif out.shape != shape or out.dtype != np.float16:
-            raise ValueError(f"out is {out.shape} {out.dtype}, expected {shape} float16")
+        out = place_for((len(ids), self.frames, self.width), out)
         for position, name in enumerate(ids):
             layout, row = self._find(name)
             layout.read(row, out[position])
@@ -120,13 +126,26 @@ class FeatureStore:
         if video_id not in self._place:
             failure = self.failures.get(video_id)
             reason = f"could not be read ({failure.error})" if failure else "has not been extracted"
-            raise DataError(f"{self.folder.name} has no features of {video_id!r}: it {reason}")
+            raise DataError(f"{self.name} has no features of {video_id!r}: it {reason}")
         return self._place[video_id]
 
     def _value(self, video_id: str, dataset: str) -> Any:
         layout, row = self._find(video_id)
         with opened(layout.path) as file:
             return file[dataset][row]
+
+
+def place_for(shape: tuple[int, int, int], out: NDArray[np.float16] | None) -> NDArray[np.float16]:
+    """Where features of a shape go: `out`, or a new array.
+
+    Raises:
+        ValueError: `out` is of another shape or type.
+    """
+    if out is None:
+        return np.empty(shape, dtype=np.float16)
+    if out.shape != shape or out.dtype != np.float16:
+        raise ValueError(f"out is {out.shape} {out.dtype}, expected {shape} float16")
+    return out
 
 
 def find_store(root: Path, benchmark: Benchmark, name: str | None = None) -> Path:

@@ -12,9 +12,9 @@ from meid_bench.benchmark.build_manifest import load_build_manifest
 from meid_bench.benchmark.video_folder import find_videos
 from meid_bench.errors import DataError, MeidBenchError, unknown
 from meid_bench.features.decoders import DECODERS, JPG_DECODER, decode_video
-from meid_bench.features.npy_store import open_store
-from meid_bench.files import features_dir
+from meid_bench.features.joined_store import open_features
 from meid_bench.inference.trained_run import TrainedRun
+from meid_bench.results.record import short_id
 
 SHOWN = 10  # frames in the picture
 
@@ -65,11 +65,11 @@ def inspect_video(
     assert run.record.features is not None
     benchmark = load_benchmark(run.record.benchmark, root)
     split, video = _find(benchmark, video_id)
-    store = open_store(features_dir(root, benchmark.name) / run.record.features.name)
+    store = open_features(root, benchmark, run.record.features.name)
     if store.fingerprint != run.model.features:
         raise DataError(
-            f"{store.folder} has the fingerprint {store.fingerprint[:8]}; {run.folder.name} was "
-            f"trained on {run.model.features[:8]}: run it again"
+            f"{store.name} has the feature id {short_id(store.fingerprint)}; {run.folder.name} was "
+            f"trained on {short_id(run.model.features)}: run it again"
         )
     features = store.read([video_id])[0]
     times = store.times(video_id).astype(np.float64)

@@ -1,5 +1,6 @@
-"""TrainedRun: a finished run's model with the encoder of its features, for any video file."""
+"""TrainedRun: a finished run's model with the encoders of its features, for any video file."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,13 +11,12 @@ import torch
 from numpy.typing import NDArray
 
 from meid_bench.errors import DataError, SettingError, unknown
-from meid_bench.features.decode_pool import DecodeSettings, DecodeTask, decode_into
-from meid_bench.features.decoders import DECODERS, JPG_DECODER, decoder_version
-from meid_bench.features.encoder import Encoder, load_encoder
-from meid_bench.features.manifest import MANIFEST, Manifest, load_manifest
+from meid_bench.features.joined_manifest import JoinedManifest, load_joined_manifest
+from meid_bench.features.manifest import MANIFEST, Manifest
 from meid_bench.files import home, runs_dir
+from meid_bench.inference.video_encoder import VideoEncoder, weights_of_parts
 from meid_bench.methods.method import Method
-from meid_bench.results.record import RECORD, Result, load_result
+from meid_bench.results.record import RECORD, Result, load_result, short_id
 from meid_bench.training.model import Model, load_model
 
 
@@ -39,16 +39,16 @@ class TrainedRun:
         method: The trained network, in eval mode.
         manifest: How the features were made that it was trained on.
         device: Where it computes.
-        weights: The encoder's weights, where not those that the manifest names.
+        weights: The encoder's weights, where not those that the manifest names; see `load_run`.
     """
 
     folder: Path
     record: Result
     model: Model
     method: Method
-    manifest: Manifest
+    manifest: Manifest | JoinedManifest
     device: torch.device
-    weights: str | None = None
+    weights: str | Sequence[str] = ()
 
     def predict(self, file: str | Path) -> list[Prediction]:
         """Every class's score for a video file or a folder of jpgs, the highest first.
@@ -61,22 +61,12 @@ class TrainedRun:
         return [Prediction(self.model.classes[c], float(scores[c])) for c in order]
 
     def encode(self, file: Path) -> NDArray[np.float16]:
-        """Features of a video, (T, D) float16, as `extract` makes them.
+        """Features of a video, (T, D) float16, as `extract` makes them, of all encoders.
 
         Raises:
             DataError: As `predict`.
         """
-        encoder = self.encoder
-        decoder = self.manifest.provenance["decoder"]
-        settings = DecodeSettings(self.model.task.frames, encoder.transform, decoder)
-        slot = np.empty(settings.slot_shape, dtype=np.uint8)
-        decoded = decode_into(slot, DecodeTask(file.name, file), settings)
-        if isinstance(decoded, str):
-            decoded = decode_into(slot, DecodeTask(file.name, file, sequential=True), settings)
-        if isinstance(decoded, str):
-            raise DataError(f"{file} cannot be read: {decoded}")
-        output = encoder.encode(torch.from_numpy(slot[encoder.shown(decoded)]))
-        return output[encoder.rows(decoded)]
+        return np.concatenate([encoder.encode(file) for encoder in self.encoders], axis=1)
 
     @torch.no_grad()
     def score(self, features: NDArray[Any]) -> NDArray[np.float32]:
@@ -101,56 +91,27 @@ class TrainedRun:
         return torch.from_numpy(np.asarray(features, dtype=np.float32))[None].to(self.device)
 
     @cached_property
-    def encoder(self) -> Encoder:
-        """The encoder of the training's features.
+    def encoders(self) -> tuple[VideoEncoder, ...]:
+        """What makes the features of a video; several where those of several stores were joined.
 
         Raises:
-            DataError: The features were made elsewhere, or the encoder here makes others.
+            SettingError: It is not clear whose the given weights are.
         """
-        recipe, provenance = self.manifest.recipe, self.manifest.provenance
-        decoded = provenance.get("decoder") in (*DECODERS, JPG_DECODER)
-        if self.manifest.imported or not decoded:
-            kind = "imported" if self.manifest.imported else "simulated"
-            raise DataError(
-                f"{self.folder.name} was trained on {kind} features ({recipe.encoder}), which "
-                "no encoder here makes of a video; it can be inspected, but not predict from files"
-            )
-        try:
-            encoder = load_encoder(
-                recipe.encoder,
-                self.weights or self.manifest.weights,
-                self.device,
-                provenance["precision"].partition(",")[0],
-                provenance["batch"],
-            )
-        except SettingError as error:
-            raise DataError(
-                f"{error}; where the weights were a file, name it with --weights"
-            ) from error
-        for name, value, expected in (
-            ("weights_sha256", encoder.weights_sha256, recipe.weights_sha256),
-            ("transform", str(encoder.transform), recipe.transform),
-            ("width", encoder.width, recipe.width),
-        ):
-            if value != expected:
-                raise DataError(
-                    f"The encoder here is not the one that {self.folder.name} was trained on: its "
-                    f"{name} is {value}, expected {expected}; name the right one with --weights"
-                )
-        return encoder
+        given = (self.weights,) if isinstance(self.weights, str) else self.weights
+        parts = self.manifest.parts
+        return tuple(
+            VideoEncoder(self.folder.name, part, self.device, weights)
+            for part, weights in zip(parts, weights_of_parts(parts, given), strict=True)
+        )
 
     @property
     def differences(self) -> tuple[str, ...]:
         """What differs from the training's extraction and moves features in their last digits."""
-        before = self.manifest.provenance
-        here = {
-            "precision": self.encoder.precision,
-            "decoder_version": decoder_version(before["decoder"]),
-        }
+        several = len(self.encoders) > 1
         return tuple(
-            f"{name.replace('_', ' ')} is {value}; the training's features had {before[name]}"
-            for name, value in here.items()
-            if value != before[name]
+            f"{each.manifest.encoder}: {sentence}" if several else sentence
+            for each in self.encoders
+            for sentence in each.differences
         )
 
 
@@ -158,7 +119,7 @@ def load_run(
     run: str | Path,
     device: torch.device | str = "cpu",
     root: Path | None = None,
-    weights: str | None = None,
+    weights: str | Sequence[str] = (),
 ) -> TrainedRun:
     """Load a finished run: `load_run("data/runs/charadeslt/meid-...").predict("clip.mp4")`.
 
@@ -166,7 +127,8 @@ def load_run(
         run: Its folder, or its name under the data root, or the beginning of that.
         device: Where to compute.
         root: The data root; $MEID_BENCH_HOME or ./data where left out.
-        weights: The encoder's weights, where they were a file.
+        weights: The encoder's weights, where they were a file; of a run on several encoders
+            NAME=FILE for each of these, where NAME is the beginning of its store's name.
 
     Raises:
         MeidBenchError: There is no such run, its weights are gone or damaged, or its manifest is
@@ -175,14 +137,14 @@ def load_run(
     folder = find_run(run, home() if root is None else root)
     record = load_result(folder)
     model, method = load_model(folder, torch.device(device))
-    manifest = load_manifest(folder)
-    recipe = manifest.recipe
-    expected = (model.features, model.task.frames, model.task.width)
-    found = (manifest.fingerprint, recipe.frames, recipe.width)
-    if expected != found:
+    manifest = load_joined_manifest(folder)
+    recipes = [part.recipe for part in manifest.parts]
+    expected = (short_id(model.features), model.task.frames, model.task.width)
+    found = (short_id(manifest.fingerprint), recipes[0].frames, sum(r.width for r in recipes))
+    if (model.features, expected) != (manifest.fingerprint, found):
         raise DataError(
-            f"{folder / MANIFEST} is of features {found[0][:8]} ({found[1]} frames by {found[2]}); "
-            f"the model was trained on {expected[0][:8]} ({expected[1]} by {expected[2]}); "
+            f"{folder / MANIFEST} is of features {found[0]} ({found[1]} frames by {found[2]}); "
+            f"the model was trained on {expected[0]} ({expected[1]} by {expected[2]}); "
             "run it again"
         )
     return TrainedRun(folder, record, model, method, manifest, torch.device(device), weights)

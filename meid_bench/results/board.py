@@ -38,7 +38,7 @@ class Section:
         if self.features is None:
             return "submissions: scores made elsewhere, on features that are not known here"
         name = PROTOCOL_TITLES[frozenset(str(row.protocol) for row in self.rows)]
-        return f"protocol {name}, features {self.features.name} ({self.features.fingerprint[:8]})"
+        return f"protocol {name}, features {self.features.name} ({self.features.short_id})"
 
 
 @dataclass(frozen=True)

@@ -152,7 +152,7 @@ def _tags(row: Row) -> list[str]:
     if row.run.network not in tags:
         tags.append(row.run.network)
     shown = (row.run.aggregator, row.run.preset or "default", row.protocol)
-    return [*tags, *map(str, shown), row.run.features.fingerprint[:8]]
+    return [*tags, *map(str, shown), row.run.features.short_id]
 
 
 def _notes(board: Board, rows: Mapping[str, Row], draws: RowDraws) -> tuple[str, ...]:

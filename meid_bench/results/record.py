@@ -26,13 +26,14 @@ class Features:
     """What a run was trained on, as far as a row of the board shows it.
 
     Attributes:
-        name: Folder name of the store.
+        name: Folder name of the store; this and the next three are of all stores, with "+" between
+            them, where several are joined.
         fingerprint: The feature id, hexadecimal: the same recipe has the same in every lab.
         encoder: For example "resnet101".
         weights: For example "IMAGENET1K_V1".
         frames: T, frames per video.
-        untrained: The encoder's weights were random.
-        imported: The features were made elsewhere.
+        untrained: The encoder's weights were random, or those of one of them.
+        imported: The features were made elsewhere, or some of them.
         provenance: What the id does not hold and may move the last digits: decoder, precision,
             versions, processor.
     """
@@ -45,6 +46,20 @@ class Features:
     untrained: bool
     imported: bool
     provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def short_id(self) -> str:
+        """The beginning of the feature id, of every part's."""
+        return short_id(self.fingerprint)
+
+
+def short_id(fingerprint: str) -> str:
+    """A feature id as people read it.
+
+    >>> short_id("0123456789abcdef+fedcba9876543210")
+    '01234567+fedcba98'
+    """
+    return "+".join(part[:8] for part in fingerprint.split("+"))
 
 
 @dataclass(frozen=True, slots=True)

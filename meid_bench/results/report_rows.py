@@ -23,7 +23,7 @@ def row_labels(board: Board) -> list[str]:
     rows = board.rows
     parts = [
         (row.name, row.run and row.run.aggregator, row.run and row.run.preset, row.protocol,
-         (row.features_fingerprint or "submission")[:10])
+         row.run.features.short_id if row.run else "submission")
         for row in rows
     ]  # fmt: skip
     varied = [len({part[column] for part in parts}) > 1 for column in range(5)]

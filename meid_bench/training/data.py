@@ -10,7 +10,7 @@ from torch import Tensor
 
 from meid_bench.benchmark.benchmark import Benchmark
 from meid_bench.errors import DataError, SettingError
-from meid_bench.features.store import FeatureStore
+from meid_bench.features.joined_store import Store
 from meid_bench.methods.frame_draws import with_replacement
 from meid_bench.methods.method import Batch
 from meid_bench.methods.samplers import batches
@@ -29,7 +29,7 @@ class Streamed:
         ids: Video ids, N of them; row i is video i's.
     """
 
-    store: FeatureStore
+    store: Store
     ids: tuple[str, ...]
 
     @property
@@ -103,7 +103,7 @@ class Examples:
 
 def load_examples(
     benchmark: Benchmark,
-    store: FeatureStore,
+    store: Store,
     split: str,
     device: torch.device,
     cache: str = "host",
@@ -148,14 +148,12 @@ def _resident(source: Streamed, place: torch.device) -> Tensor:
     return features
 
 
-def feature_bytes(benchmark: Benchmark, store: FeatureStore) -> int:
+def feature_bytes(benchmark: Benchmark, store: Store) -> int:
     """Bytes of all the benchmark's features, as float16."""
     return len(benchmark.all_ids()) * store.frames * store.width * 2
 
 
-def missing_ids(
-    benchmark: Benchmark, store: FeatureStore, allowed: int
-) -> dict[str, tuple[str, ...]]:
+def missing_ids(benchmark: Benchmark, store: Store, allowed: int) -> dict[str, tuple[str, ...]]:
     """Split name -> listed ids without features; splits without any are left out.
 
     Raises:
@@ -169,10 +167,15 @@ def missing_ids(
     }
     count = sum(map(len, missing.values()))
     if count > allowed:
+        where = [f"{len(ids)} in {split}" for split, ids in missing.items()]
+        if len(store.parts) > 1:
+            listed = set(benchmark.all_ids())
+            lacking = {part.name: len(listed.difference(part.ids)) for part in store.parts}
+            where += [f"{number} not in {name}" for name, number in lacking.items() if number]
         raise DataError(
             f"{count} listed videos of {benchmark.name} have no features, the first is "
             f"{next(iter(missing.values()))[0]!r} "
-            f"({', '.join(f'{len(ids)} in {split}' for split, ids in missing.items())}); run "
+            f"({', '.join(where)}); run "
             f"`meid-bench extract --dataset {benchmark.name}` again, or accept it with "
             f"--allow-missing {count}"
         )

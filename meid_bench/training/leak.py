@@ -86,7 +86,7 @@ def leaks(reproduced: Sequence[Reproduced]) -> list[Leak]:
             resampled = resample(scores, hot, clusters, benchmark.groups, RESAMPLES, seed)
             drawn.append(list_draws(resampled, benchmark.name))
         low, high = difference_intervals(*drawn)
-        recipes = [side.part.store.manifest.recipe for side in sides]
+        recipes = [[p.recipe for p in side.part.store.manifest.parts] for side in sides]
         leak = Leak(
             aggregator=official.aggregator,
             benchmarks=(sides[0].part.benchmark, sides[1].part.benchmark),

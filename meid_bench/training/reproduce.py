@@ -7,8 +7,7 @@ from typing import Any
 
 from meid_bench.benchmark.benchmark import Benchmark, load_benchmark
 from meid_bench.errors import MeidBenchError, SettingError, unknown
-from meid_bench.features.npy_store import open_store
-from meid_bench.features.store import FeatureStore, find_store
+from meid_bench.features.joined_store import Store, open_features
 from meid_bench.methods.aggregators import find_aggregator
 from meid_bench.methods.presets import DEFAULT_PRESET, has_preset, preset_in_force
 from meid_bench.methods.registry import find_method
@@ -28,7 +27,7 @@ class TableRequest:
     Attributes:
         table: "2" to "7", "s1" to "s5": as `paper_table.find_table` gives it.
         datasets, aggregators: In place of the table's own; empty for those.
-        features: Name of a feature store, or its beginning; None for the table's encoder.
+        features: As in `Request`; None for the table's encoder.
         preset: For every row whose method has it; None for the benchmark's own.
         all_splits: Run the subject-disjoint lists beside the official ones too.
         settings: `--set` pairs for every run; a row's own settings override them.
@@ -167,7 +166,7 @@ class TablePart:
 
     block: Block
     benchmark: Benchmark
-    store: FeatureStore
+    store: Store
     published: tuple[PublishedRow, ...]
 
 
@@ -203,15 +202,14 @@ def find_part(asked: TableRequest, block: Block, blocks: Sequence[Block], root: 
     """
     benchmark = load_benchmark(block.dataset, root)
     if asked.features is not None:
-        folder = find_store(root, benchmark, asked.features)
+        store = open_features(root, benchmark, asked.features)
     else:
         try:
-            folder = find_store(root, benchmark, f"{block.encoder}-")
+            store = open_features(root, benchmark, f"{block.encoder}-")
         except SettingError:
             if len({each.encoder for each in blocks if each.dataset == block.dataset}) > 1:
                 raise  # the table tells its encoders apart
-            folder = find_store(root, benchmark)  # of another one, which the heading names
-    store = open_store(folder)
+            store = open_features(root, benchmark)  # of another one, which the heading names
     published = tuple(
         row
         for row in published_rows(asked.table)
@@ -261,7 +259,7 @@ def request_of(asked: TableRequest, part: TablePart, variant: Variant, seed: int
         dataset=part.block.dataset,
         aggregator=part.block.aggregator,
         seed=seed,
-        features=part.store.folder.name,
+        features=part.store.name,
         preset=variant.preset,
         settings={**asked.settings, **variant.settings},
         allow_missing=asked.allow_missing,

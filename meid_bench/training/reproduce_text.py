@@ -34,7 +34,7 @@ def format_reproduced(one: Reproduced, asked: TableRequest) -> str:
     )
     protocol = PROTOCOL_TITLES.get(protocols, asked.protocol)
     title = (
-        f"{part.benchmark.title}, {part.block.aggregator}, features {part.store.folder.name}, "
+        f"{part.benchmark.title}, {part.block.aggregator}, features {part.store.name}, "
         f"protocol {protocol}: test mAP, mean ± std over seeds {', '.join(map(str, asked.seeds))}"
     )
     parts = [title, _ours(one, asked.preset)]
@@ -67,7 +67,7 @@ def _ours(one: Reproduced, preset: str | None) -> str:
 
 def _comparable(part: TablePart, variant: Variant, row: Row) -> PublishedRow | None:
     """The published row that ours may be subtracted from: of the same lists and encoder."""
-    encoder = part.store.manifest.recipe.encoder
+    encoder = part.store.manifest.encoder
     if encoder != part.block.encoder or not (row.run and unchanged(row.run, variant.settings)):
         return None
     return next((p for p in part.published if p.method == variant.label), None)

@@ -11,8 +11,9 @@ from typing import Any
 from meid_bench.benchmark.benchmark import Benchmark, load_benchmark
 from meid_bench.codec import encode
 from meid_bench.errors import SettingError, unknown
-from meid_bench.features.npy_store import open_store
-from meid_bench.features.store import FeatureStore, find_store
+from meid_bench.features.joined_manifest import PLUS, JoinedManifest
+from meid_bench.features.joined_store import Store, open_features
+from meid_bench.features.manifest import Manifest
 from meid_bench.files import runs_dir
 from meid_bench.methods.code_identity import code_of
 from meid_bench.methods.method import WHOLE_AGGREGATOR, Method, Task
@@ -23,6 +24,8 @@ from meid_bench.results.record import RECORD
 from meid_bench.training.data import check_batch, missing_ids
 from meid_bench.training.model import Model, build_method, stages_of
 from meid_bench.training.protocol import PROTOCOLS, Protocol, resolve, trials_of
+
+LONGEST_FEATURES = 150  # of a run's name, which is a folder's
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,8 @@ class Request:
         aggregator: nonlinear, netvlad or nextvlad.
         network: "own", or "e1" to put the method's loss on MEID's first expert's network.
         seed: Of everything random.
-        features: Name of a feature store, or its beginning; None for the only one.
+        features: Name of a feature store, or its beginning; of several with "+" between them, whose
+            columns are joined; None for the only one.
         preset: Name of one of the method's presets, "default" for none; None for the benchmark's.
         settings: `--set` pairs: of the method, of the runner, or "aggregator.<name>".
         allow_missing: How many listed videos may be without features.
@@ -84,7 +88,7 @@ class Plan:
 
     request: Request
     benchmark: Benchmark
-    store: FeatureStore
+    store: Store
     model: Model
     preset: str | None
     missing: Mapping[str, tuple[str, ...]]
@@ -149,7 +153,7 @@ def plan_run(request: Request, root: Path) -> Plan:
     method, preset = preset_in_force(request.method, request.preset, benchmark.published)
     request = replace(request, method=method)
     kind = find_method(method)
-    store = open_store(find_store(root, benchmark, request.features))
+    store = open_features(root, benchmark, request.features)
     missing = missing_ids(benchmark, store, request.allow_missing)
     task = Task(
         width=store.width,
@@ -172,9 +176,7 @@ def plan_run(request: Request, root: Path) -> Plan:
     network = () if request.network == "own" else (find_network(request.network),)
     code = code_of(kind, *network)
     trials = trials_of(kind) if request.protocol == "equal" else ()
-    name = _run_name(
-        request, preset, model, trials, code, benchmark.fingerprint, store.manifest.conditions
-    )
+    name = _run_name(request, preset, model, trials, code, benchmark.fingerprint, store.manifest)
     return Plan(
         request=request,
         benchmark=benchmark,
@@ -262,7 +264,7 @@ def _run_name(
     trials: Sequence[Mapping[str, Any]],
     code: str,
     benchmark: str,
-    conditions: Mapping[str, Any],
+    features: Manifest | JoinedManifest,
 ) -> str:
     """Name of the run's folder; its digest is over everything that a number depends on."""
     everything = encode(model) | {
@@ -272,10 +274,12 @@ def _run_name(
         "protocol": request.protocol,
         "trials": trials,
         "quick": request.quick,
-        "conditions of the features": conditions,
+        "conditions of the features": features.conditions,
     }
     digest = hashlib.sha256(json.dumps(everything, sort_keys=True).encode()).hexdigest()[:8]
     parts = [model.method, model.aggregator, "" if model.network == "own" else model.network]
+    joined = [f"{part.encoder}-{part.fingerprint[:8]}" for part in features.parts]
+    parts += [PLUS.join(joined)[:LONGEST_FEATURES] if len(joined) > 1 else ""]
     parts += [preset or "", "" if request.protocol == "paper" else request.protocol]
     parts += ["quick" if request.quick else "", f"s{request.seed}", digest]
-    return re.sub(r"[^A-Za-z0-9_.-]+", "-", "-".join(part for part in parts if part))
+    return re.sub(r"[^A-Za-z0-9_.+-]+", "-", "-".join(part for part in parts if part))

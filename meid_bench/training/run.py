@@ -15,7 +15,8 @@ from meid_bench.codec import json_line
 from meid_bench.device import make_current
 from meid_bench.distributed import find_ranks
 from meid_bench.errors import MethodError
-from meid_bench.features.manifest import MANIFEST, save_manifest
+from meid_bench.features.joined_manifest import save_joined_manifest
+from meid_bench.features.manifest import MANIFEST
 from meid_bench.files import atomic, locked, write_text
 from meid_bench.methods.method import Method
 from meid_bench.results.metrics import evaluate_scores
@@ -143,7 +144,7 @@ def _run(
         save_model(plan.model, state.best, plan.folder)
         (plan.folder / RECORD).unlink(missing_ok=True)  # --again: it is not of the new files
         write_text(plan.folder / CURVE, "".join(map(json_line, state.curve)))
-        save_manifest(plan.folder, plan.store.manifest)
+        save_joined_manifest(plan.folder, plan.store.manifest)
         for split, name in (("val", VAL_SCORES), ("test", SCORES)):
             save_scores(plan.folder, plan.benchmark.ids(split), best.scores[split], name)
         save_record(result, plan.folder)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from meid_bench import __version__, distributed
 from meid_bench.device import describe
-from meid_bench.features.store import FeatureStore
+from meid_bench.features.joined_store import Store
 from meid_bench.methods.code_identity import commit
 from meid_bench.results.metrics import EVALUATOR, Metrics
 from meid_bench.results.record import SCHEMA, Features, Result
@@ -79,12 +79,12 @@ def record_of(
     )
 
 
-def feature_record(store: FeatureStore) -> Features:
+def feature_record(store: Store) -> Features:
     """What a record says of the features that were trained on."""
     return Features(
-        name=store.folder.name,
+        name=store.name,
         fingerprint=store.fingerprint,
-        encoder=store.manifest.recipe.encoder,
+        encoder=store.manifest.encoder,
         weights=store.manifest.weights,
         frames=store.frames,
         untrained=store.untrained,

@@ -88,7 +88,7 @@ def plan_table(
         part, features, missing = None, None, None
         try:
             part = find_part(asked, block, blocks, root)
-            features = part.store.folder.name
+            features = part.store.name
         except MeidBenchError as error:
             missing = str(error)
         rows = tuple(_row(asked, block, part, v, root, seconds_of) for v in block.variants)
