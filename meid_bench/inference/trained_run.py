@@ -1,6 +1,6 @@
 """TrainedRun: a finished run's model with the encoder of its features, for any video file."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from meid_bench.features.decode_pool import DecodeSettings, DecodeTask, decode_i
 from meid_bench.features.decoders import DECODERS, JPG_DECODER, decoder_version
 from meid_bench.features.encoder import Encoder, load_encoder
 from meid_bench.features.manifest import MANIFEST, Manifest, load_manifest
+from meid_bench.features.passes import Passes
 from meid_bench.files import home, runs_dir
 from meid_bench.methods.method import Method
 from meid_bench.results.record import RECORD, Result, load_result
@@ -68,15 +69,32 @@ class TrainedRun:
         """
         encoder = self.encoder
         decoder = self.manifest.provenance["decoder"]
-        settings = DecodeSettings(self.model.task.frames, encoder.transform, decoder)
+        rule = encoder.rule(self.model.task.frames)
+        settings = DecodeSettings(rule, encoder.transform, decoder)
         slot = np.empty(settings.slot_shape, dtype=np.uint8)
-        decoded = decode_into(slot, DecodeTask(file.name, file), settings)
-        if isinstance(decoded, str):
-            decoded = decode_into(slot, DecodeTask(file.name, file, sequential=True), settings)
-        if isinstance(decoded, str):
-            raise DataError(f"{file} cannot be read: {decoded}")
-        output = encoder.encode(torch.from_numpy(slot[encoder.shown(decoded)]))
-        return output[encoder.rows(decoded)]
+        failures: list[Any] = []
+        passes = Passes(rule.frames, decoder, failures.append)
+        rows: dict[int, NDArray[np.float16]] = {}
+        task: DecodeTask | None = DecodeTask(file.name, file)
+        while task is not None:
+            decoded = decode_into(slot, task, settings)
+            if not isinstance(decoded, str):
+                wanted, following = passes.take(task, decoded)
+                if wanted:
+                    output = encoder.encode(torch.from_numpy(slot[encoder.shown(decoded)]))
+                    rows[task.first] = output[encoder.rows(decoded)]
+                task = following
+            elif not task.sequential:
+                task = replace(task, sequential=True, first=0)
+            else:
+                passes.fail(task, decoded)
+                task = None
+        if failures:
+            raise DataError(f"{file} cannot be read: {failures[0].error}")
+        features = np.concatenate([rows[first] for first in sorted(rows)])
+        if not np.isfinite(features).all():
+            raise DataError(f"{file} has features that are not finite in float16")
+        return features
 
     @torch.no_grad()
     def score(self, features: NDArray[Any]) -> NDArray[np.float32]:
@@ -131,6 +149,9 @@ class TrainedRun:
             ("weights_sha256", encoder.weights_sha256, recipe.weights_sha256),
             ("transform", str(encoder.transform), recipe.transform),
             ("width", encoder.width, recipe.width),
+            ("clip_length", encoder.frames_per_row, recipe.clip_length),
+            ("clip_stride", encoder.clip.stride, recipe.clip_stride),
+            ("pooling", encoder.pooling, recipe.pooling),
         ):
             if value != expected:
                 raise DataError(
