@@ -35,6 +35,7 @@ from meid_bench.features.transform import Transform
 PRECISIONS = ("float32", "bfloat16")
 # On a CPU larger batches are slower: they do not fit into its caches.
 CPU_BATCH, GPU_BATCH = 8, 128
+BATCHNORMS = (nn.BatchNorm2d, nn.BatchNorm3d)
 
 
 @dataclass(eq=False)
@@ -162,7 +163,8 @@ def load_encoder(
         device: Where to compute.
         precision: "float32" or "bfloat16", which folds BatchNorm into the convolutions; where
             left out, bfloat16 if the device computes with it.
-        batch: Pictures a forward pass; 8 on a CPU and 128 on a GPU where left out.
+        batch: Pictures a forward pass, of whole clips; 8 on a CPU and 128 on a GPU where left
+            out, or a clip if that is longer.
         compiled: Compile the model with torch.compile; on a CPU that takes a C++ compiler.
 
     Raises:
@@ -181,7 +183,9 @@ def load_encoder(
     width = _cut_head(model, name)
     sha256 = tensors_sha256(model)
     clip = Clip(SEGMENT, rows=SEGMENT) if name == TSM else Clip()
-    batch = batch or (CPU_BATCH if device.type == "cpu" else GPU_BATCH)
+    if batch is None:
+        usual = CPU_BATCH if device.type == "cpu" else GPU_BATCH
+        batch = -(-usual // clip.length) * clip.length
     if batch % clip.length:
         raise SettingError(f"--batch {batch} must be a multiple of {clip.length} for {name}")
     return Encoder(
@@ -248,9 +252,11 @@ def _cut_head(model: nn.Module, name: str) -> int:
 def _prepared(model: nn.Module, device: torch.device, precision: str, compiled: bool) -> nn.Module:
     model = model.eval().requires_grad_(False)
     if precision == "bfloat16":
-        if any(isinstance(module, nn.BatchNorm2d) for module in model.modules()):
+        if any(isinstance(module, BATCHNORMS) for module in model.modules()):
             model = fuse(model)  # in float32: after rounding, the error would double
-        model = model.to(torch.bfloat16).to(memory_format=torch.channels_last)
+        model = model.to(torch.bfloat16)
+        if not any(parameter.dim() == 5 for parameter in model.parameters()):  # no video model
+            model = model.to(memory_format=torch.channels_last)
     model = model.to(device)
     if compiled:
         require_compiler(device)
