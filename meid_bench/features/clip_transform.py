@@ -15,16 +15,18 @@ from meid_bench.features.transform import Transform
 
 @dataclass(frozen=True)
 class ClipTransform(Transform):
-    """As `Transform`, with the two habits that video models have.
+    """As `Transform`, with the habits that libraries have for video models.
 
     Attributes:
         resize: Length of the shorter side, or the height where `width` is given.
         width: Of the resized frame, whatever its shape was; 0 keeps the shape.
         antialias: Whether resizing smooths; torchvision's video models were measured without.
+        floored: Whether the crop's corner is rounded down, as transformers does.
     """
 
     width: int = 0
     antialias: bool = True
+    floored: bool = False
 
     @classmethod
     def of(cls, preset: Any) -> "ClipTransform":
@@ -43,9 +45,10 @@ class ClipTransform(Transform):
     def __str__(self) -> str:
         """In words, as it stands in the recipe."""
         size = f"{self.resize} x {self.width}" if self.width else f"shorter side to {self.resize}"
+        corner = " (corner rounded down)" if self.floored else ""
         return (
             f"resize {size} ({self.interpolation}, {'' if self.antialias else 'no '}antialias, "
-            f"uint8), centre crop {self.crop}, mean {self.mean}, std {self.std}"
+            f"uint8), centre crop {self.crop}{corner}, mean {self.mean}, std {self.std}"
         )
 
     def picture(self, frame: NDArray[np.uint8]) -> torch.Tensor:
@@ -56,5 +59,10 @@ class ClipTransform(Transform):
         size = [self.resize, self.width] if self.width else [self.resize]
         mode = InterpolationMode(self.interpolation)
         image = resize(image, size, interpolation=mode, antialias=self.antialias)
-        cropped: torch.Tensor = functional.center_crop(image, [self.crop, self.crop])
+        crop = [self.crop, self.crop]
+        if self.floored and min(image.shape[1:]) >= self.crop:
+            top, left = ((side - self.crop) // 2 for side in image.shape[1:])
+            cropped: torch.Tensor = functional.crop(image, top, left, *crop)
+        else:
+            cropped = functional.center_crop(image, crop)
         return cropped

@@ -161,4 +161,5 @@ def _transform(processor: Any, name: str) -> ClipTransform:
         std=tuple(float(value) for value in processor.image_std),
         interpolation=("nearest", "lanczos", "bilinear", "bicubic")[int(processor.resample)],
         width=0 if shorter else width,
+        floored=True,
     )
