@@ -80,7 +80,6 @@ def slot_views(memory: Any, settings: DecodeSettings) -> NDArray[np.uint8]:
 def work(connection: Connection, memory: Any, settings: DecodeSettings) -> None:
     """A worker: receive (task, slot), send what `decode_into` returns, until the pipe closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process decides
-    torch.set_num_threads(1)
     slots = slot_views(memory, settings)
     with Path(os.devnull).open("w") as nowhere:
         try:
@@ -107,6 +106,8 @@ def decode_into(
     def keep(number: int, frame: NDArray[np.uint8]) -> None:
         slot[number] = settings.transform.picture(frame).numpy()
 
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # with more, a resized pixel in 100,000 is rounded the other way
     try:
         options = {"decoder": settings.decoder, "sequential": task.sequential}
         rule = replace(settings.rule, first=task.first)
@@ -115,6 +116,8 @@ def decode_into(
         return str(error)
     except Exception as error:  # a fault of one video, whatever it is
         return f"{type(error).__name__}: {error}"
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _context() -> Any:

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -11,25 +10,13 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 from torch.fx.experimental.optimization import fuse
-from torchvision import models
 
 from meid_bench.device import has_bfloat16, require_compiler
 from meid_bench.errors import SettingError, unknown
 from meid_bench.features.encoder_model import Clip
+from meid_bench.features.encoder_weights import tensors_sha256
+from meid_bench.features.families import load_model
 from meid_bench.features.frames import DecodedFrames, FrameRule
-from meid_bench.features.networks import (
-    DEFAULT,
-    SEGMENT,
-    TSM,
-    empty_model,
-    fill,
-    load_file,
-    pretrained_model,
-    random_model,
-    random_seed,
-    tensors_sha256,
-    torchvision_weights,
-)
 from meid_bench.features.transform import Transform
 
 PRECISIONS = ("float32", "bfloat16")
@@ -43,7 +30,8 @@ class Encoder:
     """Turns pictures into feature vectors.
 
     Attributes:
-        name: Name of the model.
+        name: Name of the model, as `--encoder` takes it.
+        family: Whose it is, such as "torchvision" or "timm".
         weights: Name of the weights as it was given.
         weights_sha256: SHA-256 of the weights' tensors.
         untrained: The weights are random.
@@ -59,6 +47,7 @@ class Encoder:
     """
 
     name: str
+    family: str
     weights: str
     weights_sha256: str
     untrained: bool
@@ -149,7 +138,7 @@ class Encoder:
 
 def load_encoder(
     name: str = "resnet101",
-    weights: str = DEFAULT,
+    weights: str | None = None,
     device: torch.device | str = "cpu",
     precision: str | None = None,
     batch: int | None = None,
@@ -158,8 +147,8 @@ def load_encoder(
     """Load an encoder.
 
     Args:
-        name: A classification model of torchvision's, or "tsm_resnet50".
-        weights: A name of torchvision's, a file, or "random:SEED".
+        name: As `load_model` takes it: "resnet101", "tsm_resnet50", "timm:NAME".
+        weights: A name of the library's, a file, or "random:SEED"; its default where left out.
         device: Where to compute.
         precision: "float32" or "bfloat16", which folds BatchNorm into the convolutions; where
             left out, bfloat16 if the device computes with it.
@@ -171,89 +160,38 @@ def load_encoder(
         MeidBenchError: A name is unknown, or the weights cannot be had.
     """
     device = torch.device(device)
-    known = [*models.list_models(module=models), TSM]
-    if name not in known:
-        raise unknown("encoder", name, known)
     if precision is None:
         precision = "bfloat16" if has_bfloat16(device) else "float32"
     if precision not in PRECISIONS:
         raise unknown("precision", precision, PRECISIONS)
-    seed = random_seed(weights)
-    model, transform = _model(name, weights, seed)
-    width = _cut_head(model, name)
-    sha256 = tensors_sha256(model)
-    clip = Clip(SEGMENT, rows=SEGMENT) if name == TSM else Clip()
+    loaded = load_model(name, weights)
+    length = loaded.clip.length
     if batch is None:
         usual = CPU_BATCH if device.type == "cpu" else GPU_BATCH
-        batch = -(-usual // clip.length) * clip.length
-    if batch % clip.length:
-        raise SettingError(f"--batch {batch} must be a multiple of {clip.length} for {name}")
+        batch = -(-usual // length) * length
+    if batch % length:
+        raise SettingError(f"--batch {batch} must be a multiple of {length} for {name}")
     return Encoder(
-        name=name,
-        weights=Path(weights).stem if _is_file(weights) else weights,
-        weights_sha256=sha256,
-        untrained=seed is not None,
-        transform=transform,
-        width=width,
-        clip=clip,
-        pooling="",
+        name=loaded.name,
+        family=loaded.family,
+        weights=loaded.weights,
+        weights_sha256=tensors_sha256(loaded.model),
+        untrained=loaded.untrained,
+        transform=loaded.transform,
+        width=loaded.width,
+        clip=loaded.clip,
+        pooling=loaded.pooling,
         device=device,
         precision=precision + (", compiled" if compiled else ""),
         batch=batch,
-        model=_prepared(model, device, precision, compiled),
+        model=_prepared(loaded.model, device, precision, compiled),
     )
-
-
-def _model(name: str, weights: str, seed: int | None) -> tuple[nn.Module, Transform]:
-    """The model with its weights and the transform that belongs to them."""
-    if seed is not None or _is_file(weights):
-        # TSM's authors test with Transform's own values.
-        preset = None if name == TSM else torchvision_weights(name, DEFAULT).transforms()
-        transform = Transform() if preset is None else Transform.of(preset)
-        if seed is not None:
-            return random_model(name, seed), transform
-        model = empty_model(name)
-        fill(model, load_file(Path(weights)), _head_name(model, name), weights)
-        return model, transform
-    if name == TSM:
-        raise SettingError(
-            f"torchvision has no weights of {TSM}; give the authors' checkpoint with "
-            "--weights FILE, or --weights random:SEED (untrained)"
-        )
-    entry = torchvision_weights(name, weights)
-    return pretrained_model(name, entry), Transform.of(entry.transforms())
-
-
-def _is_file(weights: str) -> bool:
-    return Path(weights).suffix in (".pth", ".pt", ".tar", ".safetensors") or "/" in weights
-
-
-def _head_name(model: nn.Module, name: str) -> str:
-    """Name of the last linear layer, the classifier."""
-    linear = (layer for layer, module in model.named_modules() if isinstance(module, nn.Linear))
-    names: list[str] = list(linear)
-    if not names:
-        raise SettingError(
-            f"Encoder {name} has no linear classifier to take off; choose another, "
-            "for example resnet101"
-        )
-    return names[-1]
-
-
-def _cut_head(model: nn.Module, name: str) -> int:
-    """Replace the classifier by the identity; the width of its input."""
-    path = _head_name(model, name)
-    parent, _, leaf = path.rpartition(".")
-    width = int(cast(nn.Linear, model.get_submodule(path)).in_features)
-    model.get_submodule(parent).register_module(leaf, nn.Identity())
-    return width
 
 
 def _prepared(model: nn.Module, device: torch.device, precision: str, compiled: bool) -> nn.Module:
     model = model.eval().requires_grad_(False)
     if precision == "bfloat16":
-        if any(isinstance(module, BATCHNORMS) for module in model.modules()):
-            model = fuse(model)  # in float32: after rounding, the error would double
+        model = _folded(model)  # in float32: after rounding, the error would double
         model = model.to(torch.bfloat16)
         if not any(parameter.dim() == 5 for parameter in model.parameters()):  # no video model
             model = model.to(memory_format=torch.channels_last)
@@ -263,3 +201,13 @@ def _prepared(model: nn.Module, device: torch.device, precision: str, compiled: 
         options: Any = {"freezing": True} if device.type == "cpu" else None
         model = cast(nn.Module, torch.compile(model, options=options))
     return model
+
+
+def _folded(model: nn.Module) -> nn.Module:
+    """The model with BatchNorm folded into its convolutions, where torch.fx can follow it."""
+    if not any(type(module) in BATCHNORMS for module in model.modules()):
+        return model
+    try:
+        return fuse(model)
+    except Exception:  # tracing runs the model's own code on stand-ins, which it may not expect
+        return model

@@ -1,10 +1,15 @@
 """EncoderModel: a network with its weights, what it is shown, and what comes out of it."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 
 from torch import nn
 
 from meid_bench.features.transform import Transform
+
+# Of how many models a listing tells the width: each must be built for it, on no device.
+MEASURED = 20
 
 
 @dataclass(frozen=True)
@@ -23,6 +28,14 @@ class Clip:
     length: int = 1
     stride: int = 1
     rows: int = 1
+
+    def __str__(self) -> str:
+        """In words: "1 frame", "8 of the T frames", "16 frames, 4 apart"."""
+        if self.length == 1:
+            return "1 frame"
+        if self.rows > 1:
+            return f"{self.length} of the T frames"
+        return f"{self.length} frames, {self.stride} apart"
 
 
 @dataclass(eq=False)
@@ -69,3 +82,13 @@ class Listed:
     width: int | None
     size: int | None
     clip: Clip = Clip()
+
+
+def matching(names: Iterable[str], pattern: str) -> list[str]:
+    """The names that have `pattern` in them, where * and ? stand for anything, in any case, sorted.
+
+    >>> matching(["resnet50", "swin_t", "wide_resnet50_2"], "resnet50")
+    ['resnet50', 'wide_resnet50_2']
+    """
+    wanted = f"*{pattern.lower()}*"
+    return sorted(name for name in names if fnmatchcase(name.lower(), wanted))

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -34,7 +35,6 @@ from meid_bench.features.manifest import (
     make_manifest,
     save_manifest,
 )
-from meid_bench.features.networks import DEFAULT
 from meid_bench.features.pipeline import Partition, extract_on_devices, extract_partition
 from meid_bench.files import features_dir, locked
 
@@ -61,7 +61,7 @@ class ExtractSettings:
     """
 
     encoder: str = "resnet101"
-    weights: str = DEFAULT
+    weights: str | None = None
     frames: int | None = None
     decoder: str | None = None
     precision: str | None = None
@@ -182,6 +182,8 @@ def _manifest(
         "torch": torch.__version__,
         "torchvision": torchvision.__version__,
     }
+    if encoder.family != "torchvision":
+        provenance[encoder.family] = version(encoder.family)
     everywhere = _of_every_rank((recipe, provenance))
     if different := [rank for rank, made in enumerate(everywhere) if made != everywhere[0]]:
         raise MeidBenchError(

@@ -33,18 +33,11 @@ CLIP_RULE = (
 )
 UNKNOWN = "unknown"
 # Provenance that may differ between two runs of one store; both values are then recorded.
-ENVIRONMENT = ("decoder_version", "processor", "torch", "torchvision", "tool", "videos")
+LIBRARIES = ("torch", "torchvision", "timm", "transformers")
+ENVIRONMENT = ("decoder_version", "processor", *LIBRARIES, "tool", "videos")
 AND = " + "
 # Provenance that may move the features' last digits.
-CONDITIONS = (
-    "decoder",
-    "decoder_version",
-    "precision",
-    "batch",
-    "processor",
-    "torch",
-    "torchvision",
-)
+CONDITIONS = ("decoder", "decoder_version", "precision", "batch", "processor", *LIBRARIES)
 
 
 @dataclass(frozen=True)
@@ -52,7 +45,7 @@ class Recipe:
     """What defines features, in every lab alike; its hash is the feature id.
 
     Attributes:
-        encoder: Name of the model.
+        encoder: Name of the model, as `--encoder` takes it.
         weights_sha256: SHA-256 of the weights' tensors.
         transform: Resize, crop and normalisation, in words.
         frames: T.
@@ -124,7 +117,8 @@ class Manifest:
     @property
     def store_name(self) -> str:
         """The store's folder: <encoder>-<weights>-<T>-<first 8 of the feature id>."""
-        parts = (self.recipe.encoder, self.weights, self.recipe.frames, self.fingerprint[:8])
+        encoder = re.sub("[:/]", "_", self.recipe.encoder)
+        parts = (encoder, self.weights, self.recipe.frames, self.fingerprint[:8])
         return "-".join(re.sub(r"[^A-Za-z0-9_.]+", "", str(part)) for part in parts)
 
     @property

@@ -144,7 +144,7 @@ def _transform(processor: Any, name: str) -> ClipTransform:
         SettingError: It does not resize, crop and normalise to a square.
     """
     size, crop = dict(processor.size or {}), dict(processor.crop_size or {})
-    shorter, height, width = (size.get(key) for key in ("shortest_edge", "height", "width"))
+    shorter, height, width = (size.get(key) or 0 for key in ("shortest_edge", "height", "width"))
     if not processor.do_center_crop:
         crop = {"height": height, "width": width}
     steps = processor.do_resize and processor.do_rescale and processor.do_normalize
@@ -155,11 +155,11 @@ def _transform(processor: Any, name: str) -> ClipTransform:
             "that resizes, crops a square, rescales and normalises; choose another"
         )
     return ClipTransform(
-        resize=shorter or height,
+        resize=int(shorter or height),
         crop=crop["height"],
         mean=tuple(float(value) for value in processor.image_mean),
         std=tuple(float(value) for value in processor.image_std),
         interpolation=("nearest", "lanczos", "bilinear", "bicubic")[int(processor.resample)],
-        width=0 if shorter else width,
+        width=int(width),
         floored=True,
     )

@@ -130,7 +130,8 @@ def _empty(name: str) -> nn.Module:
 def _head(model: nn.Module) -> str:
     """Name of the classifier: the last layer, linear or, in S3D, a convolution of size 1."""
     layers = (nn.Linear, nn.Conv3d)
-    return [name for name, module in model.named_modules() if isinstance(module, layers)][-1]
+    found = [str(name) for name, module in model.named_modules() if isinstance(module, layers)]
+    return found[-1]
 
 
 def _cut_head(model: nn.Module) -> int:

@@ -9,12 +9,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from meid_bench.cores import cores
 from meid_bench.errors import DataError, SettingError, unknown
 from meid_bench.features.decode_pool import DecodeSettings, DecodeTask, decode_into
 from meid_bench.features.decoders import DECODERS, JPG_DECODER, decoder_version
+from meid_bench.features.encode_stage import EncodeStage
 from meid_bench.features.encoder import Encoder, load_encoder
-from meid_bench.features.manifest import MANIFEST, Manifest, load_manifest
+from meid_bench.features.manifest import MANIFEST, Failure, Manifest, load_manifest
 from meid_bench.features.passes import Passes
+from meid_bench.features.shard import VideoFeatures
 from meid_bench.files import home, runs_dir
 from meid_bench.methods.method import Method
 from meid_bench.results.record import RECORD, Result, load_result
@@ -72,29 +75,27 @@ class TrainedRun:
         rule = encoder.rule(self.model.task.frames)
         settings = DecodeSettings(rule, encoder.transform, decoder)
         slot = np.empty(settings.slot_shape, dtype=np.uint8)
-        failures: list[Any] = []
-        passes = Passes(rule.frames, decoder, failures.append)
-        rows: dict[int, NDArray[np.float16]] = {}
+        ended: list[VideoFeatures | Failure] = []
+        passes = Passes(rule.frames, decoder, ended.append)
         task: DecodeTask | None = DecodeTask(file.name, file)
-        while task is not None:
-            decoded = decode_into(slot, task, settings)
-            if not isinstance(decoded, str):
-                wanted, following = passes.take(task, decoded)
-                if wanted:
-                    output = encoder.encode(torch.from_numpy(slot[encoder.shown(decoded)]))
-                    rows[task.first] = output[encoder.rows(decoded)]
-                task = following
-            elif not task.sequential:
-                task = replace(task, sequential=True, first=0)
-            else:
-                passes.fail(task, decoded)
-                task = None
-        if failures:
-            raise DataError(f"{file} cannot be read: {failures[0].error}")
-        features = np.concatenate([rows[first] for first in sorted(rows)])
-        if not np.isfinite(features).all():
-            raise DataError(f"{file} has features that are not finite in float16")
-        return features
+        threads = cores() if encoder.device.type == "cpu" else 1
+        with EncodeStage(encoder, threads, passes.put) as stage:
+            while task is not None:
+                decoded = decode_into(slot, task, settings)
+                if not isinstance(decoded, str):
+                    wanted, following = passes.take(task, decoded)
+                    if wanted:
+                        stage.add(task, decoded, slot)
+                    task = following
+                elif not task.sequential:
+                    task = replace(task, sequential=True, first=0)
+                else:
+                    passes.fail(task, decoded)
+                    task = None
+            stage.flush()
+        if isinstance(ended[0], Failure):
+            raise DataError(f"{file} cannot be read: {ended[0].error}")
+        return ended[0].features
 
     @torch.no_grad()
     def score(self, features: NDArray[Any]) -> NDArray[np.float32]:

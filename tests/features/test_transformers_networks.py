@@ -29,7 +29,9 @@ def vjepa2(folder: Path) -> Path:
         pred_num_hidden_layers=1,
         pred_num_mask_tokens=2,
     )
-    return saved(folder, transformers.VJEPA2Model, config, transformers.VJEPA2VideoProcessor(crop_size=SIDE))
+    return saved(
+        folder, transformers.VJEPA2Model, config, transformers.VJEPA2VideoProcessor(crop_size=SIDE)
+    )
 
 
 def videomae(folder: Path, processor: str = "VideoMAEVideoProcessor") -> Path:
