@@ -53,7 +53,7 @@ from meid_bench.errors import DataError
 @click.option(
     "--decoder",
     metavar="NAME",
-    help="Of video files: pyav where left out, or decord or torchcodec where installed.",
+    help="Of video files: pyav where left out; decord, torchcodec, torchcodec-cuda if installed.",
 )
 @click.option(
     "--precision", metavar="NAME", help="float32 or bfloat16; the latter where the device has it."

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from meid_bench.errors import DataError, SettingError, unknown
 from meid_bench.features.decode_pool import DecodeSettings, DecodeTask, decode_into
-from meid_bench.features.decoders import DECODERS, JPG_DECODER, decoder_version
+from meid_bench.features.decoders import DECODERS, JPG_DECODER, decoder_version, placed
 from meid_bench.features.encoder import Encoder, load_encoder
 from meid_bench.features.manifest import MANIFEST, Manifest, load_manifest
 from meid_bench.files import home, runs_dir
@@ -67,7 +67,7 @@ class TrainedRun:
             DataError: As `predict`.
         """
         encoder = self.encoder
-        decoder = self.manifest.provenance["decoder"]
+        decoder = placed(self.manifest.provenance["decoder"], encoder.device)
         settings = DecodeSettings(self.model.task.frames, encoder.transform, decoder)
         slot = np.empty(settings.slot_shape, dtype=np.uint8)
         decoded = decode_into(slot, DecodeTask(file.name, file), settings)
