@@ -51,9 +51,11 @@ class ClipTransform(Transform):
             f"uint8), centre crop {self.crop}{corner}, mean {self.mean}, std {self.std}"
         )
 
-    def picture(self, frame: NDArray[np.uint8]) -> torch.Tensor:
-        """Resize and crop one frame (H, W, 3) uint8 to (3, S, S) uint8."""
-        image = torch.from_numpy(np.ascontiguousarray(frame)).permute(2, 0, 1)
+    def picture(self, frame: NDArray[np.uint8] | torch.Tensor) -> torch.Tensor:
+        """Resize and crop one frame (H, W, 3) uint8, wherever it is, to (3, S, S) uint8 here."""
+        if isinstance(frame, np.ndarray):
+            frame = torch.from_numpy(np.ascontiguousarray(frame))
+        image = frame.permute(2, 0, 1)
         # Without antialias the two functions round differently; the presets are of the first.
         resize = functional.resize if self.antialias else preset_functional.resize
         size = [self.resize, self.width] if self.width else [self.resize]
@@ -65,4 +67,4 @@ class ClipTransform(Transform):
             cropped: torch.Tensor = functional.crop(image, top, left, *crop)
         else:
             cropped = functional.center_crop(image, crop)
-        return cropped
+        return cropped.cpu()

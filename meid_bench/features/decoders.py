@@ -5,12 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
-from meid_bench.errors import DataError, first_line, unknown
+from meid_bench.errors import DataError, SettingError, first_line, unknown
 from meid_bench.features.frames import DecodedFrames, FrameRule, Keep, centres
 
 # Of video files, and of folders of jpgs.
-DECODERS = ("pyav", "decord", "torchcodec")
+GPU_DECODER = "torchcodec-cuda"
+DECODERS = ("pyav", "decord", "torchcodec", GPU_DECODER)
 JPG_DECODER = "pillow"
 # Frames that decord and torchcodec fetch at once; 200 of a 1080p video are 1.2 GB.
 CHUNK = 16
@@ -25,7 +27,7 @@ def decode_video(
         path: The file, or the folder of jpgs.
         rule: Which frames.
         keep: Called for each distinct frame, maybe again and out of order: the last call counts.
-        decoder: One of DECODERS, or JPG_DECODER for a folder of jpgs.
+        decoder: One of DECODERS, as `placed` gives it, or JPG_DECODER for a folder of jpgs.
         sequential: Decode every frame; slower, and for PyAV only.
 
     Raises:
@@ -45,7 +47,25 @@ def decode_video(
         return _decode_decord(path, rule, keep)
     if decoder == "torchcodec":
         return _decode_torchcodec(path, rule, keep)
+    if decoder.startswith(GPU_DECODER):
+        return _decode_torchcodec(path, rule, keep, decoder.removeprefix("torchcodec-"))
     raise unknown("decoder", decoder, DECODERS)
+
+
+def placed(decoder: str, device: torch.device) -> str:
+    """A decoder with the GPU that it is to use, "torchcodec-cuda:1": the encoder's.
+
+    Raises:
+        SettingError: It decodes on a GPU, and the encoder is elsewhere.
+    """
+    if decoder != GPU_DECODER:
+        return decoder
+    if device.type != "cuda":
+        raise SettingError(
+            f"--decoder {GPU_DECODER} decodes on the GPU that encodes, and this run is on "
+            f"{device}; name a GPU with --gpu N, or take --decoder torchcodec"
+        )
+    return f"{GPU_DECODER}:{device.index or 0}"
 
 
 def decoder_version(decoder: str) -> str:
@@ -72,13 +92,22 @@ def decoder_version(decoder: str) -> str:
         if decoder == "decord":
             import decord  # noqa: F401
         else:
-            import torchcodec.decoders  # noqa: F401
+            import torchcodec.decoders
     except (ImportError, OSError, RuntimeError) as error:
         raise DataError(
             f"Decoder {decoder} cannot be loaded on this machine ({first_line(error)}); "
             "install it, or use --decoder pyav"
         ) from error
-    return f"{decoder} {installed_version(decoder)}"
+    library = decoder.removesuffix("-cuda")
+    number = f"{library} {installed_version(library)}"
+    if decoder != GPU_DECODER:
+        return number
+    if not hasattr(torchcodec.decoders.VideoDecoder, "cpu_fallback"):
+        raise DataError(
+            f"{number} does not say whether the GPU decodes; install a newer one, or use "
+            "--decoder torchcodec"
+        )
+    return f"{number}, CUDA {torch.version.cuda}"
 
 
 def _decode_decord(path: Path, rule: FrameRule, keep: Keep) -> DecodedFrames:
@@ -106,15 +135,25 @@ def _decode_decord(path: Path, rule: FrameRule, keep: Keep) -> DecodedFrames:
     return DecodedFrames(clips, seconds, len(reader), 0)
 
 
-def _decode_torchcodec(path: Path, rule: FrameRule, keep: Keep) -> DecodedFrames:
-    """Decode with torchcodec in its exact mode; see `decode_video`."""
+def _decode_torchcodec(
+    path: Path, rule: FrameRule, keep: Keep, device: str = "cpu"
+) -> DecodedFrames:
+    """Decode with torchcodec in its exact mode; see `decode_video`.
+
+    On a GPU, `keep` gets tensors there, which `Transform.picture` takes too. A video that the GPU
+    cannot decode has failed: frames of two decoders never share a store.
+    """
     import torchcodec.decoders
 
     codecs: Any = torchcodec.decoders
     _refuse_empty(path)
     try:
         reader = codecs.VideoDecoder(
-            str(path), seek_mode="exact", dimension_order="NHWC", num_ffmpeg_threads=1
+            str(path),
+            seek_mode="exact",
+            dimension_order="NHWC",
+            num_ffmpeg_threads=1,
+            device=device,
         )
         clips = rule.clips(len(reader))
         distinct = np.unique(clips)
@@ -123,7 +162,11 @@ def _decode_torchcodec(path: Path, rule: FrameRule, keep: Keep) -> DecodedFrames
             numbers = distinct[start : start + CHUNK].tolist()
             batch = reader.get_frames_at(indices=numbers)
             seconds[start : start + len(numbers)] = batch.pts_seconds.numpy()
-            for number, frame in enumerate(batch.data.numpy(), start):
+            if device != "cpu" and reader.cpu_fallback:  # known once a frame is decoded
+                reason = " ".join(str(reader.cpu_fallback).split())
+                raise DataError(f"the GPU cannot decode it ({reason})")
+            frames = batch.data.numpy() if device == "cpu" else batch.data
+            for number, frame in enumerate(frames, start):
                 keep(number, frame)
         first = float(reader.get_frame_at(0).pts_seconds)
     except (RuntimeError, ValueError, IndexError) as error:

@@ -19,7 +19,7 @@ from meid_bench.distributed import Ranks, find_ranks, from_first, joined
 from meid_bench.errors import DataError, MeidBenchError, SettingError
 from meid_bench.features.account import Account, UnfinishedError, take_account
 from meid_bench.features.decode_pool import prepare_workers
-from meid_bench.features.decoders import decoder_version
+from meid_bench.features.decoders import decoder_version, placed
 from meid_bench.features.encoder import Encoder, load_encoder
 from meid_bench.features.ledger import ShardPlan, partition, plan_shards
 from meid_bench.features.listed_videos import UNNAMED, ListedVideos, listed_videos
@@ -113,6 +113,7 @@ def extract(
         videos = listed_videos(
             benchmark, root, settings.video_dir, settings.decoder, settings.videos
         )
+        placed(videos.decoder, devices[0])  # refuses before anything is loaded
         prepare_workers()
         chosen = {name: getattr(settings, name) for name in ENCODER_SETTINGS}
         encoder = load_encoder(settings.encoder, device=devices[0], **chosen)

@@ -18,7 +18,7 @@ from meid_bench.cores import cores
 from meid_bench.device import describe, make_current
 from meid_bench.errors import DataError, MeidBenchError
 from meid_bench.features.decode_pool import DecodePool, DecodeResult, DecodeSettings, DecodeTask
-from meid_bench.features.decoders import JPG_DECODER
+from meid_bench.features.decoders import JPG_DECODER, placed
 from meid_bench.features.encode_stage import EncodeStage
 from meid_bench.features.encoder import Encoder, load_encoder
 from meid_bench.features.ledger import Ledger, ShardPlan
@@ -88,9 +88,8 @@ def extract_partition(
     if not total:
         return
     label = "extract" if partition.of == 1 else f"extract {partition.number + 1}/{partition.of}"
-    settings = DecodeSettings(
-        encoder.rule(partition.frames), encoder.transform, decoder, partition.timeout
-    )
+    where, rule = placed(decoder, encoder.device), encoder.rule(partition.frames)
+    settings = DecodeSettings(rule, encoder.transform, where, partition.timeout)
     with Progress(total, label, "videos") as progress:
         extraction = _Extraction(partition, progress)
         with (

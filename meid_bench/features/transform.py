@@ -54,13 +54,15 @@ class Transform:
             f"centre crop {self.crop}, mean {self.mean}, std {self.std}"
         )
 
-    def picture(self, frame: NDArray[np.uint8]) -> torch.Tensor:
-        """Resize and crop one frame (H, W, 3) uint8 to (3, S, S) uint8."""
-        image = torch.from_numpy(np.ascontiguousarray(frame)).permute(2, 0, 1)
+    def picture(self, frame: NDArray[np.uint8] | torch.Tensor) -> torch.Tensor:
+        """Resize and crop one frame (H, W, 3) uint8, wherever it is, to (3, S, S) uint8 here."""
+        if isinstance(frame, np.ndarray):
+            frame = torch.from_numpy(np.ascontiguousarray(frame))
+        image = frame.permute(2, 0, 1)
         mode = InterpolationMode(self.interpolation)
         image = functional.resize(image, [self.resize], interpolation=mode, antialias=True)
         cropped: torch.Tensor = functional.center_crop(image, [self.crop, self.crop])
-        return cropped
+        return cropped.cpu()
 
     def normalise(self, pictures: torch.Tensor) -> torch.Tensor:
         """Normalise (n, 3, S, S) uint8 to the model's input, (n, 3, S, S) float32."""
@@ -91,9 +93,9 @@ class PilTransform(Transform):
             f"centre {crop} {self.crop}, mean {self.mean}, std {self.std}"
         )
 
-    def picture(self, frame: NDArray[np.uint8]) -> torch.Tensor:
-        """Resize and crop one frame (H, W, 3) uint8 to (3, S, S) uint8."""
-        image = Image.fromarray(frame)
+    def picture(self, frame: NDArray[np.uint8] | torch.Tensor) -> torch.Tensor:
+        """Resize and crop one frame (H, W, 3) uint8, wherever it is, to (3, S, S) uint8 here."""
+        image = Image.fromarray(frame if isinstance(frame, np.ndarray) else frame.cpu().numpy())
         size = [self.resize] if self.mode == "center" else [self.resize, self.resize]
         if self.mode == "border":
             ratio = max(image.size) / self.resize

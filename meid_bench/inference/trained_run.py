@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from meid_bench.cores import cores
 from meid_bench.errors import DataError, SettingError, unknown
 from meid_bench.features.decode_pool import DecodeSettings, DecodeTask, decode_into
-from meid_bench.features.decoders import DECODERS, JPG_DECODER, decoder_version
+from meid_bench.features.decoders import DECODERS, JPG_DECODER, decoder_version, placed
 from meid_bench.features.encode_stage import EncodeStage
 from meid_bench.features.encoder import Encoder, load_encoder
 from meid_bench.features.manifest import MANIFEST, Failure, Manifest, load_manifest
@@ -71,7 +71,7 @@ class TrainedRun:
             DataError: As `predict`.
         """
         encoder = self.encoder
-        decoder = self.manifest.provenance["decoder"]
+        decoder = placed(self.manifest.provenance["decoder"], encoder.device)
         rule = encoder.rule(self.model.task.frames)
         settings = DecodeSettings(rule, encoder.transform, decoder)
         slot = np.empty(settings.slot_shape, dtype=np.uint8)

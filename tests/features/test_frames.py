@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from meid_bench.errors import DataError, SettingError
-from meid_bench.features.decoders import DECODERS, decode_video, decoder_version
+from meid_bench.features.decoders import DECODERS, GPU_DECODER, decode_video, decoder_version
 from meid_bench.features.frames import DecodedFrames, FrameRule, frame_indices
 from tests.made_videos import FRAMES, Odd, encoded, picture, write_video
 
@@ -28,7 +28,7 @@ def installed(decoder: str) -> bool:
     return True
 
 
-OTHERS = [decoder for decoder in DECODERS[1:] if installed(decoder)]
+OTHERS = [name for name in DECODERS[1:] if name != GPU_DECODER and installed(name)]
 
 
 def decode(path: Path, frames: int = T, **options: Any) -> tuple[DecodedFrames, dict[int, Any]]:
