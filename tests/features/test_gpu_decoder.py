@@ -13,8 +13,8 @@ import torch
 from meid_bench.errors import DataError, SettingError
 from meid_bench.features import decoders
 from meid_bench.features.decoders import GPU_DECODER, decode_video, decoder_version, placed
-from meid_bench.features.frames import FrameRule
 from meid_bench.features.extract import ExtractSettings, extract
+from meid_bench.features.frames import FrameRule
 from meid_bench.features.transform import PilTransform, Transform
 from tests.extraction import CPU, small_benchmark, small_videos
 from tests.made_videos import picture
