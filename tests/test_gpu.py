@@ -8,8 +8,11 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from meid_bench.errors import DataError
+from meid_bench.features.decoders import GPU_DECODER, decoder_version
 from meid_bench.features.encoder import load_encoder
 from meid_bench.features.extract import extract
+from meid_bench.features.store import FeatureStore
 from meid_bench.methods.registry import registered
 from meid_bench.methods.samplers import EpochSampler, batches
 from meid_bench.methods.settings import RunnerConfig
@@ -17,6 +20,7 @@ from meid_bench.methods.trainable import training_mode
 from meid_bench.training.epoch import Stepper, epoch_batches, seeded
 from meid_bench.training.readahead import read_ahead
 from tests.extraction import SETTINGS, contents, small_benchmark, small_videos, small_weights
+from tests.made_videos import write_video
 from tests.small_methods import toy_method
 from tests.toy import toy_examples
 
@@ -64,6 +68,32 @@ def test_a_second_extraction_gives_the_same_bytes(device: torch.device, tmp_path
         found.append(contents(account.folder))
         account.folder.rename(tmp_path / f"run{len(found)}")
     assert found[0] == found[1]
+
+
+@pytest.mark.usefixtures("small_shards")
+@pytest.mark.parametrize("device", GPUS, ids=str)
+def test_videos_decoded_on_the_gpu(device: torch.device, tmp_path: Path) -> None:
+    """Nearly the same features, under the same id, with another provenance; never mixed."""
+    try:
+        decoder_version(GPU_DECODER)
+    except DataError as error:
+        pytest.skip(str(error))
+    ids = [f"v{number}" for number in range(3)]
+    for name in ids:  # NVDEC takes no frames as small as those of `small_videos`
+        write_video(tmp_path / "videos" / f"{name}.mp4", 12, (320, 240))
+    benchmark = small_benchmark(tmp_path, ids)
+    settings = replace(SETTINGS, weights=small_weights(tmp_path))
+    stores = []
+    for decoder in ("torchcodec", GPU_DECODER):
+        chosen = replace(settings, decoder=decoder)
+        account = extract(benchmark, tmp_path, chosen, [device], say=lambda line: None)
+        assert account is not None and account.stored == 3, account
+        stores.append(FeatureStore(account.folder.rename(tmp_path / decoder)))
+    assert stores[0].fingerprint == stores[1].fingerprint
+    assert stores[0].manifest.provenance["decoder"] != stores[1].manifest.provenance["decoder"]
+    for name in ids:
+        cpu, gpu = (torch.from_numpy(store.read(name)).double() for store in stores)
+        assert torch.cosine_similarity(cpu, gpu).min() > 0.99
 
 
 @pytest.mark.parametrize("device", GPUS, ids=str)

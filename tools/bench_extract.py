@@ -16,7 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from unittest import mock
@@ -26,6 +26,7 @@ import click
 import numpy as np
 import psutil
 import torch
+from numpy.typing import NDArray
 from tabulate import tabulate
 
 from meid_bench.cores import cores
@@ -36,7 +37,7 @@ from meid_bench.features.decode_pool import DecodePool, DecodeSettings, DecodeTa
 from meid_bench.features.decoders import decoder_version
 from meid_bench.features.encode_stage import EncodeStage
 from meid_bench.features.encoder import Encoder, load_encoder
-from meid_bench.features.frames import DecodedFrames
+from meid_bench.features.frames import DecodedFrames, FrameRule
 from meid_bench.features.ledger import ShardPlan
 from meid_bench.features.listed_videos import ListedVideos
 from meid_bench.features.pipeline import Partition, extract_partition
@@ -124,23 +125,43 @@ def run_pool(pool: DecodePool, paths: list[Path]) -> None:
         for result in pool.results(1):
             assert isinstance(result.decoded, DecodedFrames), result.decoded
             pool.release(result)
+            if following := after(result.task, result.decoded, pool.settings):
+                pool.submit(following)
+
+
+def after(task: DecodeTask, decoded: DecodedFrames, settings: DecodeSettings) -> DecodeTask | None:
+    """The next pass over a video, if it needs one."""
+    end = task.first + len(decoded.clips)
+    return replace(task, first=end) if end < settings.rule.frames else None
+
+
+def decode_here(
+    settings: DecodeSettings, path: Path
+) -> Iterator[tuple[DecodeTask, DecodedFrames, NDArray[np.uint8]]]:
+    """Decode a video in this process, pass after pass; their pictures are valid until the next."""
+    slot = np.zeros(settings.slot_shape, np.uint8)
+    task: DecodeTask | None = DecodeTask("a", path)
+    while task is not None:
+        decoded = decode_into(slot, task, settings)
+        assert isinstance(decoded, DecodedFrames), decoded
+        yield task, decoded, slot
+        task = after(task, decoded, settings)
 
 
 def encode(encoder: Encoder, settings: DecodeSettings, path: Path, videos: int) -> Cost:
     """The encoder alone, on frames that are ready."""
-    slot = np.zeros(settings.slot_shape, np.uint8)
-    decoded = decode_into(slot, DecodeTask("a", path), settings)
-    assert isinstance(decoded, DecodedFrames), decoded
+    ready = [(task, decoded, slot.copy()) for task, decoded, slot in decode_here(settings, path)]
     threads = cores() if encoder.device.type == "cpu" else 1
-    with measured(videos) as costs, EncodeStage(encoder, threads, lambda item: None) as stage:
+    with measured(videos) as costs, EncodeStage(encoder, threads, lambda *_: None) as stage:
         for _ in range(videos):
-            stage.add("a", decoded, slot)
+            for decoded in ready:
+                stage.add(*decoded)
         stage.flush()
     return costs[0]
 
 
-def naive(encoder: Encoder, path: Path, frames: int) -> Cost:
-    """Every frame to RGB, then the wanted ones, one after the other, in float32.
+def naive(encoder: Encoder, path: Path, rule: FrameRule) -> Cost:
+    """Every frame to RGB, then the wanted ones, one row after the other, in float32.
 
     In one thread: on a machine that does other work too, two of torch's wait for each other in
     loops that count as work.
@@ -150,9 +171,8 @@ def naive(encoder: Encoder, path: Path, frames: int) -> Cost:
     with measured(1) as costs:
         with av.open(str(path)) as container:
             images = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
-        centres = (2 * np.arange(frames) + 1) * len(images) // (2 * frames)
-        for index in centres:
-            encoder.launch(encoder.transform.picture(images[index])[None])()
+        for clip in replace(rule, room=rule.frames * rule.length).clips(len(images)):
+            encoder.launch(torch.stack([encoder.transform.picture(images[i]) for i in clip]))()
     torch.set_num_threads(threads)
     return costs[0]
 
@@ -166,7 +186,7 @@ def whole(encoder: Encoder, settings: DecodeSettings, paths: list[Path], workers
             paths[0].parent, dict(zip(ids, paths, strict=True)), "made", settings.decoder
         )
         partition = Partition(
-            Path(folder), videos, plans, settings.frames, settings.timeout, workers
+            Path(folder), videos, plans, settings.rule.frames, settings.timeout, workers
         )
         with (
             mock.patch.object(pipeline, "DecodePool", MeasuredPool),
@@ -182,13 +202,12 @@ def one_decoder(settings: DecodeSettings, path: Path) -> Cost | None:
         decoder_version(settings.decoder)
     except DataError:
         return None
-    slot = np.zeros(settings.slot_shape, np.uint8)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     with measured(1) as costs:
-        decoded = decode_into(slot, DecodeTask("a", path), settings)
+        for _ in decode_here(settings, path):
+            pass
     torch.set_num_threads(threads)
-    assert isinstance(decoded, DecodedFrames), decoded
     return costs[0]
 
 
@@ -204,7 +223,7 @@ def print_peak(folder: Path, videos: int) -> None:
     """Extract `videos` videos in this process; print its peak memory and its workers', MB."""
     # What grows, if anything, is not the model: a small one is quickly done.
     encoder = load_encoder("shufflenet_v2_x0_5", "random:0")
-    settings = DecodeSettings(200, encoder.transform)
+    settings = DecodeSettings(encoder.rule(200), encoder.transform)
     peaks: list[int] = []
 
     class Watched(MeasuredPool):
@@ -267,9 +286,9 @@ def measure(
         make_video(path, 30, seed)
     paths = links(folder, made, videos)
     encoder = load_encoder(name, "random:0", device)
-    plain = load_encoder(name, "random:0", device, "float32", batch=1)
+    plain = load_encoder(name, "random:0", device, "float32")
     settings = {
-        decoder: DecodeSettings(frames, encoder.transform, decoder)
+        decoder: DecodeSettings(encoder.rule(frames), encoder.transform, decoder)
         for decoder in ("pyav", "decord", "torchcodec")
     }
     ours = settings["pyav"]
@@ -283,7 +302,7 @@ def measure(
             "torchcodec": one_decoder(settings["torchcodec"], path),
             "every frame to RGB": every_frame(path),
             "encoder alone (M)": encode(encoder, ours, path, max(2, videos // 4)),
-            "naive loop": naive(plain, path, frames),
+            "naive loop": naive(plain, path, ours.rule),
             "pipeline": whole(encoder, ours, paths, cores()),
         }
         for part, cost in parts.items():

@@ -18,20 +18,26 @@ from meid_bench.errors import DataError
     default="resnet101",
     show_default=True,
     metavar="NAME",
-    help="resnet50, resnet101, tsm_resnet50, or any classifier of torchvision's.",
+    help="resnet50, tsm_resnet50, any classifier of torchvision's, timm:NAME, clips; see --list.",
 )
 @click.option(
     "--weights",
-    default="IMAGENET1K_V1",
-    show_default=True,
     metavar="NAME|FILE",
-    help="torchvision's name, a file, or random:SEED (untrained).",
+    help="The library's name, a file, or random:SEED (untrained); else its own default.",
+)
+@click.option(
+    "--list",
+    "pattern",
+    is_flag=False,
+    flag_value="",
+    metavar="[PATTERN]",
+    help="Only list the encoders, or those with PATTERN in their name.",
 )
 @click.option(
     "--frames",
     type=click.IntRange(min=1),
     metavar="T",
-    help="Frames a video; the benchmark's where left out.",
+    help="Rows a video; where left out the benchmark's frames, or 16 clips.",
 )
 @click.option(
     "--video-dir",
@@ -47,7 +53,7 @@ from meid_bench.errors import DataError
 @click.option(
     "--decoder",
     metavar="NAME",
-    help="Of video files: pyav where left out, or decord or torchcodec where installed.",
+    help="Of video files: pyav where left out; decord, torchcodec, torchcodec-cuda if installed.",
 )
 @click.option(
     "--precision", metavar="NAME", help="float32 or bfloat16; the latter where the device has it."
@@ -80,6 +86,7 @@ from meid_bench.errors import DataError
 @root_option
 def extract(
     dataset: str,
+    pattern: str | None,
     gpu: str | None,
     device: str | None,
     allow_missing: int,
@@ -96,6 +103,9 @@ def extract(
     from meid_bench.features.account import UnfinishedError
     from meid_bench.features.extract import ExtractSettings, extract
 
+    if pattern is not None:
+        _print_encoders(pattern)
+        return
     chosen = ExtractSettings(**settings)
     benchmark, devices = load_benchmark(dataset, root), choose_devices(gpu, device)
     named = gpu is not None or device is not None
@@ -107,6 +117,27 @@ def extract(
     if account is not None:
         print_account(account)
         refuse_missing(account, allow_missing)
+
+
+def _print_encoders(pattern: str) -> None:
+    """The encoders of every family, and how to get the libraries that are not there."""
+    from tabulate import tabulate
+
+    from meid_bench.features.families import FAMILIES, list_encoders
+
+    lines = list_encoders(pattern)
+    there = {family.library: "yes" if family.installed else "no" for family in FAMILIES.values()}
+    rows = [
+        [name.name, name.family, name.width, name.size, name.clip, there[name.family]]
+        for name in lines
+    ]
+    headers = ["encoder", "family", "width", "input", "sees", "installed"]
+    click.echo(tabulate(rows, headers, missingval="-"))
+    if any(line.width is None for line in lines):
+        click.echo(f"{len(lines)} encoders; widths are told where PATTERN leaves a few")
+    for family in FAMILIES.values():
+        if not family.installed:
+            click.echo(f"{family.library} is not installed: `{family.install_line}` in a clone")
 
 
 @click.command()

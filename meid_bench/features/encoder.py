@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -11,29 +10,19 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 from torch.fx.experimental.optimization import fuse
-from torchvision import models
 
 from meid_bench.device import has_bfloat16, require_compiler
 from meid_bench.errors import SettingError, unknown
-from meid_bench.features.frames import DecodedFrames
-from meid_bench.features.networks import (
-    DEFAULT,
-    SEGMENT,
-    TSM,
-    empty_model,
-    fill,
-    load_file,
-    pretrained_model,
-    random_model,
-    random_seed,
-    tensors_sha256,
-    torchvision_weights,
-)
+from meid_bench.features.encoder_model import Clip
+from meid_bench.features.encoder_weights import tensors_sha256
+from meid_bench.features.families import load_model
+from meid_bench.features.frames import DecodedFrames, FrameRule
 from meid_bench.features.transform import Transform
 
 PRECISIONS = ("float32", "bfloat16")
 # On a CPU larger batches are slower: they do not fit into its caches.
 CPU_BATCH, GPU_BATCH = 8, 128
+BATCHNORMS = (nn.BatchNorm2d, nn.BatchNorm3d)
 
 
 @dataclass(eq=False)
@@ -41,45 +30,61 @@ class Encoder:
     """Turns pictures into feature vectors.
 
     Attributes:
-        name: Name of the model.
+        name: Name of the model, as `--encoder` takes it.
+        family: Whose it is, such as "torchvision" or "timm".
         weights: Name of the weights as it was given.
         weights_sha256: SHA-256 of the weights' tensors.
         untrained: The weights are random.
         transform: From frames to pictures to the model's input.
         width: D.
-        segment: Frames that the model sees together; 1 for an image model.
+        clip: Frames that the model sees together.
+        pooling: How its vectors become one, in words; "" for an image model's own.
         device: Where it computes.
         precision: "float32" or "bfloat16", and ", compiled" where it is.
         batch: Pictures of every forward pass. The last pass is filled up with black pictures, so
             that equal pictures have equal features wherever they are in a batch.
-        model: (B, 3, S, S) -> (B, D).
+        model: (B * clip.length, 3, S, S) -> (B * clip.rows, D).
     """
 
     name: str
+    family: str
     weights: str
     weights_sha256: str
     untrained: bool
     transform: Transform
     width: int
-    segment: int
+    clip: Clip
+    pooling: str
     device: torch.device
     precision: str
     batch: int
     model: nn.Module
 
-    def shown(self, decoded: DecodedFrames) -> NDArray[np.int64]:
-        """Which of a video's distinct pictures the model is shown, in order, (n,) int64.
+    @property
+    def frames_per_row(self) -> int:
+        """Pictures that the model is shown for each row of the features."""
+        return self.clip.length // self.clip.rows
 
-        An image model is shown each once; one of segments all T frames, and the last one again
-        until the last segment is full.
+    def rule(self, frames: int) -> FrameRule:
+        """Which frames of a video T rows of features take."""
+        return FrameRule(frames, self.frames_per_row, self.clip.stride, self.clip.rows)
+
+    def shown(self, decoded: DecodedFrames) -> NDArray[np.int64]:
+        """Which of a pass's distinct pictures the model is shown, in order, (n,) int64.
+
+        They are whole clips. Where a clip makes one row, each clip is shown once; where it makes
+        several, the last row is shown again until the last clip is full.
         """
-        if self.segment == 1:
-            return np.arange(len(decoded.distinct))
-        return np.pad(decoded.rows, (0, -len(decoded.rows) % self.segment), mode="edge")
+        numbers = decoded.numbers
+        if self.clip.rows == 1:
+            return numbers[np.unique(decoded.index, return_index=True)[1]].ravel()
+        return np.pad(numbers, ((0, -len(numbers) % self.clip.rows), (0, 0)), mode="edge").ravel()
 
     def rows(self, decoded: DecodedFrames) -> NDArray[np.int64]:
-        """Which of the outputs for `shown` are the rows of a video's features, (T,) int64."""
-        return decoded.rows if self.segment == 1 else np.arange(len(decoded.rows))
+        """Which of the outputs for `shown` are the rows of a pass's features, (r,) int64."""
+        if self.clip.rows == 1:
+            return np.unique(decoded.index, return_inverse=True)[1]
+        return np.arange(len(decoded.index))
 
     def launch(self, pictures: torch.Tensor) -> Callable[[], NDArray[np.float16]]:
         """Begin to encode one full batch.
@@ -89,7 +94,8 @@ class Encoder:
                 copies them from pinned memory while it computes.
 
         Returns:
-            A function that waits for the features, (batch, D) float16; infinite where float16
+            A function that waits for the features, a row for each `frames_per_row` pictures, D
+                wide, float16; infinite where float16
             cannot hold them.
         """
         with torch.inference_mode(), self._arithmetic():
@@ -119,20 +125,20 @@ class Encoder:
         return torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)
 
     def encode(self, pictures: torch.Tensor) -> NDArray[np.float16]:
-        """Encode pictures, (n, 3, S, S) uint8 of whole segments, to (n, D) float16."""
+        """Encode the pictures of whole clips, (n, 3, S, S) uint8, to (rows, D) float16."""
         padded = torch.zeros((self.batch, *pictures.shape[1:]), dtype=torch.uint8)
         parts = []
         for start in range(0, len(pictures), self.batch):
             part = pictures[start : start + self.batch]
             padded[: len(part)] = part
             padded[len(part) :] = 0
-            parts.append(self.launch(padded)()[: len(part)])
+            parts.append(self.launch(padded)()[: len(part) // self.frames_per_row])
         return np.concatenate(parts)
 
 
 def load_encoder(
     name: str = "resnet101",
-    weights: str = DEFAULT,
+    weights: str | None = None,
     device: torch.device | str = "cpu",
     precision: str | None = None,
     batch: int | None = None,
@@ -141,102 +147,67 @@ def load_encoder(
     """Load an encoder.
 
     Args:
-        name: A classification model of torchvision's, or "tsm_resnet50".
-        weights: A name of torchvision's, a file, or "random:SEED".
+        name: As `load_model` takes it: "resnet101", "tsm_resnet50", "timm:NAME".
+        weights: A name of the library's, a file, or "random:SEED"; its default where left out.
         device: Where to compute.
         precision: "float32" or "bfloat16", which folds BatchNorm into the convolutions; where
             left out, bfloat16 if the device computes with it.
-        batch: Pictures a forward pass; 8 on a CPU and 128 on a GPU where left out.
+        batch: Pictures a forward pass, of whole clips; 8 on a CPU and 128 on a GPU where left
+            out, or a clip if that is longer.
         compiled: Compile the model with torch.compile; on a CPU that takes a C++ compiler.
 
     Raises:
         MeidBenchError: A name is unknown, or the weights cannot be had.
     """
     device = torch.device(device)
-    known = [*models.list_models(module=models), TSM]
-    if name not in known:
-        raise unknown("encoder", name, known)
     if precision is None:
         precision = "bfloat16" if has_bfloat16(device) else "float32"
     if precision not in PRECISIONS:
         raise unknown("precision", precision, PRECISIONS)
-    seed = random_seed(weights)
-    model, transform = _model(name, weights, seed)
-    width = _cut_head(model, name)
-    sha256 = tensors_sha256(model)
-    segment = SEGMENT if name == TSM else 1
-    batch = batch or (CPU_BATCH if device.type == "cpu" else GPU_BATCH)
-    if batch % segment:
-        raise SettingError(f"--batch {batch} must be a multiple of {segment} for {name}")
+    loaded = load_model(name, weights)
+    length = loaded.clip.length
+    if batch is None:
+        usual = CPU_BATCH if device.type == "cpu" else GPU_BATCH
+        batch = -(-usual // length) * length
+    if batch % length:
+        raise SettingError(f"--batch {batch} must be a multiple of {length} for {name}")
     return Encoder(
-        name=name,
-        weights=Path(weights).stem if _is_file(weights) else weights,
-        weights_sha256=sha256,
-        untrained=seed is not None,
-        transform=transform,
-        width=width,
-        segment=segment,
+        name=loaded.name,
+        family=loaded.family,
+        weights=loaded.weights,
+        weights_sha256=tensors_sha256(loaded.model),
+        untrained=loaded.untrained,
+        transform=loaded.transform,
+        width=loaded.width,
+        clip=loaded.clip,
+        pooling=loaded.pooling,
         device=device,
         precision=precision + (", compiled" if compiled else ""),
         batch=batch,
-        model=_prepared(model, device, precision, compiled),
+        model=_prepared(loaded.model, device, precision, compiled),
     )
-
-
-def _model(name: str, weights: str, seed: int | None) -> tuple[nn.Module, Transform]:
-    """The model with its weights and the transform that belongs to them."""
-    if seed is not None or _is_file(weights):
-        # TSM's authors test with Transform's own values.
-        preset = None if name == TSM else torchvision_weights(name, DEFAULT).transforms()
-        transform = Transform() if preset is None else Transform.of(preset)
-        if seed is not None:
-            return random_model(name, seed), transform
-        model = empty_model(name)
-        fill(model, load_file(Path(weights)), _head_name(model, name), weights)
-        return model, transform
-    if name == TSM:
-        raise SettingError(
-            f"torchvision has no weights of {TSM}; give the authors' checkpoint with "
-            "--weights FILE, or --weights random:SEED (untrained)"
-        )
-    entry = torchvision_weights(name, weights)
-    return pretrained_model(name, entry), Transform.of(entry.transforms())
-
-
-def _is_file(weights: str) -> bool:
-    return Path(weights).suffix in (".pth", ".pt", ".tar", ".safetensors") or "/" in weights
-
-
-def _head_name(model: nn.Module, name: str) -> str:
-    """Name of the last linear layer, the classifier."""
-    linear = (layer for layer, module in model.named_modules() if isinstance(module, nn.Linear))
-    names: list[str] = list(linear)
-    if not names:
-        raise SettingError(
-            f"Encoder {name} has no linear classifier to take off; choose another, "
-            "for example resnet101"
-        )
-    return names[-1]
-
-
-def _cut_head(model: nn.Module, name: str) -> int:
-    """Replace the classifier by the identity; the width of its input."""
-    path = _head_name(model, name)
-    parent, _, leaf = path.rpartition(".")
-    width = int(cast(nn.Linear, model.get_submodule(path)).in_features)
-    model.get_submodule(parent).register_module(leaf, nn.Identity())
-    return width
 
 
 def _prepared(model: nn.Module, device: torch.device, precision: str, compiled: bool) -> nn.Module:
     model = model.eval().requires_grad_(False)
     if precision == "bfloat16":
-        if any(isinstance(module, nn.BatchNorm2d) for module in model.modules()):
-            model = fuse(model)  # in float32: after rounding, the error would double
-        model = model.to(torch.bfloat16).to(memory_format=torch.channels_last)
+        model = _folded(model)  # in float32: after rounding, the error would double
+        model = model.to(torch.bfloat16)
+        if not any(parameter.dim() == 5 for parameter in model.parameters()):  # no video model
+            model = model.to(memory_format=torch.channels_last)
     model = model.to(device)
     if compiled:
         require_compiler(device)
         options: Any = {"freezing": True} if device.type == "cpu" else None
         model = cast(nn.Module, torch.compile(model, options=options))
     return model
+
+
+def _folded(model: nn.Module) -> nn.Module:
+    """The model with BatchNorm folded into its convolutions, where torch.fx can follow it."""
+    if not any(type(module) in BATCHNORMS for module in model.modules()):
+        return model
+    try:
+        return fuse(model)
+    except Exception:  # tracing runs the model's own code on stand-ins, which it may not expect
+        return model

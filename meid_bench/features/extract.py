@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,12 +19,14 @@ from meid_bench.distributed import Ranks, find_ranks, from_first, joined
 from meid_bench.errors import DataError, MeidBenchError, SettingError
 from meid_bench.features.account import Account, UnfinishedError, take_account
 from meid_bench.features.decode_pool import prepare_workers
-from meid_bench.features.decoders import decoder_version
+from meid_bench.features.decoders import decoder_version, placed
 from meid_bench.features.encoder import Encoder, load_encoder
 from meid_bench.features.ledger import ShardPlan, partition, plan_shards
 from meid_bench.features.listed_videos import UNNAMED, ListedVideos, listed_videos
 from meid_bench.features.manifest import (
     AND,
+    CLIP_RULE,
+    FRAME_RULE,
     MANIFEST,
     Manifest,
     Recipe,
@@ -32,11 +35,12 @@ from meid_bench.features.manifest import (
     make_manifest,
     save_manifest,
 )
-from meid_bench.features.networks import DEFAULT
 from meid_bench.features.pipeline import Partition, extract_on_devices, extract_partition
 from meid_bench.files import features_dir, locked
 
 T = TypeVar("T")
+# T where none is named, for encoders of clips; images have the benchmark's.
+CLIP_FRAMES = 16
 # A rank may take hours longer than another; a dead one is noticed by its closed connection.
 PATIENCE = timedelta(days=30)
 # Of the settings, the arguments of `load_encoder`.
@@ -49,7 +53,7 @@ class ExtractSettings:
 
     Attributes:
         encoder, weights, precision, batch, compiled: As `load_encoder` takes them.
-        frames: T; else the benchmark's.
+        frames: T; else the benchmark's, or CLIP_FRAMES for an encoder of clips.
         decoder, video_dir, videos: As `listed_videos` takes them; `videos` is part of the feature
             id.
         workers: Decoder processes; else one a core.
@@ -57,7 +61,7 @@ class ExtractSettings:
     """
 
     encoder: str = "resnet101"
-    weights: str = DEFAULT
+    weights: str | None = None
     frames: int | None = None
     decoder: str | None = None
     precision: str | None = None
@@ -109,6 +113,7 @@ def extract(
         videos = listed_videos(
             benchmark, root, settings.video_dir, settings.decoder, settings.videos
         )
+        placed(videos.decoder, devices[0])  # refuses before anything is loaded
         prepare_workers()
         chosen = {name: getattr(settings, name) for name in ENCODER_SETTINGS}
         encoder = load_encoder(settings.encoder, device=devices[0], **chosen)
@@ -155,7 +160,8 @@ def _manifest(
     devices: Sequence[torch.device],
 ) -> Manifest:
     """The manifest of a new store, the same on every rank."""
-    frames = benchmark.frames if settings.frames is None else settings.frames
+    usual = benchmark.frames if encoder.frames_per_row == 1 else CLIP_FRAMES
+    frames = usual if settings.frames is None else settings.frames
     if frames < 1:
         raise SettingError(f"--frames {frames} is out of range; expected at least 1")
     recipe = Recipe(
@@ -165,6 +171,10 @@ def _manifest(
         frames=frames,
         width=encoder.width,
         source=videos.source,
+        clip_length=encoder.frames_per_row,
+        clip_stride=encoder.clip.stride,
+        frame_rule=FRAME_RULE if encoder.frames_per_row == 1 else CLIP_RULE,
+        pooling=encoder.pooling,
     )
     provenance: dict[str, Any] = {
         "decoder": videos.decoder,
@@ -173,6 +183,8 @@ def _manifest(
         "torch": torch.__version__,
         "torchvision": torchvision.__version__,
     }
+    if encoder.family != "torchvision":
+        provenance[encoder.family] = version(encoder.family)
     everywhere = _of_every_rank((recipe, provenance))
     if different := [rank for rank, made in enumerate(everywhere) if made != everywhere[0]]:
         raise MeidBenchError(

@@ -29,20 +29,17 @@ MANIFEST = "manifest.json"
 FAILURES = "failures.jsonl"
 SCHEMA = 2
 FRAME_RULE = "floor((i + 0.5) * n / T) of the n decoded frames"
+CLIP_RULE = (
+    "clips of L frames s apart about floor((i + 0.5) * n / T), their frame L // 2, "
+    "clamped to the n decoded frames"
+)
 UNKNOWN = "unknown"
 # Provenance that may differ between two runs of one store; both values are then recorded.
-ENVIRONMENT = ("decoder_version", "processor", "torch", "torchvision", "tool", "videos")
+LIBRARIES = ("torch", "torchvision", "timm", "transformers")
+ENVIRONMENT = ("decoder_version", "processor", *LIBRARIES, "tool", "videos")
 AND = " + "
 # Provenance that may move the features' last digits.
-CONDITIONS = (
-    "decoder",
-    "decoder_version",
-    "precision",
-    "batch",
-    "processor",
-    "torch",
-    "torchvision",
-)
+CONDITIONS = ("decoder", "decoder_version", "precision", "batch", "processor", *LIBRARIES)
 
 
 @dataclass(frozen=True)
@@ -50,7 +47,7 @@ class Recipe:
     """What defines features, in every lab alike; its hash is the feature id.
 
     Attributes:
-        encoder: Name of the model.
+        encoder: Name of the model, as `--encoder` takes it.
         weights_sha256: SHA-256 of the weights' tensors.
         transform: Resize, crop and normalisation, in words.
         frames: T.
@@ -60,6 +57,7 @@ class Recipe:
         clip_length: Frames that the encoder is shown around each of the T.
         clip_stride: Frames from one of these to the next.
         frame_rule: Which frames the T are.
+        pooling: How the encoder's vectors become one a row, in words; "" for an image model's own.
     """
 
     encoder: str
@@ -71,11 +69,15 @@ class Recipe:
     clip_length: int = 1
     clip_stride: int = 1
     frame_rule: str = FRAME_RULE
+    pooling: str = ""
 
     @property
     def fingerprint(self) -> str:
         """The feature id: SHA-256 of the recipe as JSON with sorted keys, hexadecimal."""
-        text = json.dumps(encode(self), sort_keys=True, separators=(",", ":"))
+        recipe = encode(self)
+        if not self.pooling:  # older than the field
+            del recipe["pooling"]
+        text = json.dumps(recipe, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -127,7 +129,8 @@ class Manifest:
     @property
     def store_name(self) -> str:
         """The store's folder: <encoder>-<weights>-<T>-<first 8 of the feature id>."""
-        parts = (self.recipe.encoder, self.weights, self.recipe.frames, self.fingerprint[:8])
+        encoder = re.sub("[:/]", "_", self.recipe.encoder)
+        parts = (encoder, self.weights, self.recipe.frames, self.fingerprint[:8])
         return "-".join(re.sub(r"[^A-Za-z0-9_.]+", "", str(part)) for part in parts)
 
     @property

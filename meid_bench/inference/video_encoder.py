@@ -1,7 +1,7 @@
 """VideoEncoder: makes the features of any video file, or a part of them, as a run's were made."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -9,11 +9,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from meid_bench.cores import cores
 from meid_bench.errors import DataError, SettingError
 from meid_bench.features.decode_pool import DecodeSettings, DecodeTask, decode_into
-from meid_bench.features.decoders import DECODERS, JPG_DECODER, decoder_version
+from meid_bench.features.decoders import DECODERS, JPG_DECODER, decoder_version, placed
+from meid_bench.features.encode_stage import EncodeStage
 from meid_bench.features.encoder import Encoder, load_encoder
-from meid_bench.features.manifest import Manifest
+from meid_bench.features.manifest import Failure, Manifest
+from meid_bench.features.passes import Passes
+from meid_bench.features.shard import VideoFeatures
 
 
 @dataclass(eq=False)
@@ -39,16 +43,31 @@ class VideoEncoder:
             DataError: The video cannot be read, or the encoder here makes other features.
         """
         encoder = self.encoder
-        decoder = self.manifest.provenance["decoder"]
-        settings = DecodeSettings(self.manifest.recipe.frames, encoder.transform, decoder)
+        decoder = placed(self.manifest.provenance["decoder"], encoder.device)
+        rule = encoder.rule(self.manifest.recipe.frames)
+        settings = DecodeSettings(rule, encoder.transform, decoder)
         slot = np.empty(settings.slot_shape, dtype=np.uint8)
-        decoded = decode_into(slot, DecodeTask(file.name, file), settings)
-        if isinstance(decoded, str):
-            decoded = decode_into(slot, DecodeTask(file.name, file, sequential=True), settings)
-        if isinstance(decoded, str):
-            raise DataError(f"{file} cannot be read: {decoded}")
-        output = encoder.encode(torch.from_numpy(slot[encoder.shown(decoded)]))
-        return output[encoder.rows(decoded)]
+        ended: list[VideoFeatures | Failure] = []
+        passes = Passes(rule.frames, decoder, ended.append)
+        task: DecodeTask | None = DecodeTask(file.name, file)
+        threads = cores() if encoder.device.type == "cpu" else 1
+        with EncodeStage(encoder, threads, passes.put) as stage:
+            while task is not None:
+                decoded = decode_into(slot, task, settings)
+                if not isinstance(decoded, str):
+                    wanted, following = passes.take(task, decoded)
+                    if wanted:
+                        stage.add(task, decoded, slot)
+                    task = following
+                elif not task.sequential:
+                    task = replace(task, sequential=True, first=0)
+                else:
+                    passes.fail(task, decoded)
+                    task = None
+            stage.flush()
+        if isinstance(ended[0], Failure):
+            raise DataError(f"{file} cannot be read: {ended[0].error}")
+        return ended[0].features
 
     @cached_property
     def encoder(self) -> Encoder:
@@ -81,6 +100,9 @@ class VideoEncoder:
             ("weights_sha256", encoder.weights_sha256, recipe.weights_sha256),
             ("transform", str(encoder.transform), recipe.transform),
             ("width", encoder.width, recipe.width),
+            ("clip_length", encoder.frames_per_row, recipe.clip_length),
+            ("clip_stride", encoder.clip.stride, recipe.clip_stride),
+            ("pooling", encoder.pooling, recipe.pooling),
         ):
             if value != expected:
                 raise DataError(

@@ -19,8 +19,9 @@ from torchvision import models
 
 from meid_bench.errors import DataError, SettingError
 from meid_bench.features.encoder import load_encoder
-from meid_bench.features.networks import SEGMENT, temporal_shift, tsm_resnet50
+from meid_bench.features.manifest import Recipe
 from meid_bench.features.transform import Transform
+from meid_bench.features.tsm import SEGMENT, temporal_shift, tsm_resnet50
 from tests.made_videos import picture
 
 SIZE = (320, 240)
@@ -239,3 +240,8 @@ def test_a_modern_model_by_name() -> None:
     assert features.shape == (2, 768)
     assert np.isfinite(features).all()
     assert "resize shorter side to 232 (bicubic" in str(encoder.transform)
+
+
+def test_the_feature_id_of_torchvisions_encoders_stays() -> None:
+    recipe = Recipe("resnet101", "0" * 64, "t", 200, 2048, "charades_v1_480")
+    assert recipe.fingerprint == "fd4b48ad28f5003ac24dee4237db681006f1f087f37a1309ee7a47c4ebb3792f"
