@@ -1,6 +1,7 @@
 """Measure extraction against its parts: decoding alone, encoding alone, and the naive loop.
 
     python tools/bench_extract.py [--device cuda:0] [--videos 8] [--rounds 3]
+    python tools/bench_extract.py --encoder torchvision:mvit_v2_s --frames 16
     python tools/bench_extract.py --memory        peak memory of 130 and of 520 videos
 
 Videos are generated: 480p, H.264, 30 s. Everything is measured in one run, interleaved, and
@@ -17,7 +18,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from pathlib import Path
 from unittest import mock
 
@@ -26,6 +26,7 @@ import click
 import numpy as np
 import psutil
 import torch
+from bench_videos import SIZE, links, make_video
 from numpy.typing import NDArray
 from tabulate import tabulate
 
@@ -43,7 +44,6 @@ from meid_bench.features.listed_videos import ListedVideos
 from meid_bench.features.pipeline import Partition, extract_partition
 from meid_bench.features.shard import shards
 
-SIZE, RATE = (640, 480), 30
 DISTINCT = 4
 # Both fill several shards.
 MEMORY_VIDEOS, MEMORY_SECONDS = (130, 520), 4.0
@@ -72,25 +72,6 @@ def process_seconds(process: int) -> float:
     """CPU seconds of another process."""
     times = psutil.Process(process).cpu_times()
     return float(times.user + times.system)
-
-
-def make_video(path: Path, seconds: float, seed: int) -> None:
-    """A scene of moving textures with a little noise, as an H.264 camera file."""
-    numbers = np.random.default_rng(seed)
-    width, height = SIZE
-    texture = numbers.integers(16, 232, (height // 8, width // 8, 3), np.uint8)
-    texture = texture.repeat(8, 0).repeat(8, 1)
-    noise = numbers.integers(0, 8, (5, height, width, 3), np.uint8)
-    with av.open(str(path), "w") as out:
-        stream = out.add_stream("libx264", rate=RATE, options={"crf": "23", "preset": "fast"})
-        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        stream.codec_context.time_base = Fraction(1, RATE)
-        for number in range(round(seconds * RATE)):
-            image = np.roll(texture, (number, 2 * number), axis=(0, 1)) + noise[number % 5]
-            frame = av.VideoFrame.from_ndarray(image, "rgb24")
-            frame.pts = number
-            out.mux(stream.encode(frame))
-        out.mux(stream.encode(None))
 
 
 @contextmanager
@@ -244,14 +225,6 @@ def high_water(process: int) -> int:
     return 0
 
 
-def links(folder: Path, made: list[Path], count: int) -> list[Path]:
-    """`count` videos by name, the made ones over and over."""
-    paths = [folder / f"video{number:03d}.mp4" for number in range(count)]
-    for number, path in enumerate(paths):
-        path.symlink_to(made[number % len(made)])
-    return paths
-
-
 def measure_memory(folder: Path) -> None:
     """Print the peak memory of extracting few and many videos."""
     (folder / "made").mkdir()
@@ -335,7 +308,7 @@ def report(costs: dict[str, Cost], device: torch.device) -> None:
 @click.command()
 @click.option("--device", help="Where to encode; chosen where left out.")
 @click.option("--encoder", default="resnet101", show_default=True)
-@click.option("--frames", default=200, show_default=True)
+@click.option("--frames", default=200, show_default=True, help="T: frames, or clips.")
 @click.option("--videos", default=8, show_default=True, help="In each run of the pipeline.")
 @click.option("--rounds", default=3, show_default=True)
 @click.option("--memory", is_flag=True, help="Measure peak memory instead.")

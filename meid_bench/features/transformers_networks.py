@@ -118,7 +118,8 @@ def _part(kind: Any, source: str, what: str, **options: Any) -> Any:
     except Exception as error:  # of the hub's client, of HTTP, of a damaged file
         raise DataError(
             f"Cannot get the {what} of {PREFIX}{source} ({first_line(error)}); download that model "
-            f"from the Hugging Face hub, and name its folder: --encoder {PREFIX}FOLDER"
+            f"from the Hugging Face hub, and name its folder: --encoder {PREFIX}FOLDER, or "
+            "--weights FOLDER"
         ) from error
 
 
