@@ -24,10 +24,10 @@ def told(file: Path) -> str:
 
 def lines_of(folder: Path, title: str) -> list[str]:
     """A folder's heading, a line for each of its files, then the folders in it."""
-    lines = [f"{title:<26}{told(folder / '__init__.py')}"]
+    lines = [f"{title:<28}{told(folder / '__init__.py')}"]
     for file in sorted(folder.glob("*.py")):
         if file.name != "__init__.py":
-            lines.append(f"  {file.name:<24}{told(file)}")
+            lines.append(f"  {file.name:<26}{told(file)}")
     for inner in sorted(path.parent for path in folder.glob("*/__init__.py")):
         if inner.name not in ROOMS:
             lines += [f"  {line}" for line in lines_of(inner, f"{inner.name}/")]
