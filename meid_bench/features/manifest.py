@@ -69,6 +69,12 @@ class Recipe:
         text = json.dumps(encode(self), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
 
+    @property
+    def encoder_text(self) -> str:
+        """The encoder as a board names it: with its clip, where it sees one."""
+        clip = f"{self.clip_length} frames {self.clip_stride} apart" if self.clip_length > 1 else ""
+        return ", ".join(filter(None, (self.encoder, clip)))
+
 
 def unknown_recipe(encoder: str, frames: int, width: int) -> Recipe:
     """The recipe of features of which only this is known."""

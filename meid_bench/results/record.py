@@ -28,7 +28,7 @@ class Features:
     Attributes:
         name: Folder name of the store.
         fingerprint: The feature id, hexadecimal: the same recipe has the same in every lab.
-        encoder: For example "resnet101".
+        encoder: For example "resnet101"; with its clip, where it sees one.
         weights: For example "IMAGENET1K_V1".
         frames: T, frames per video.
         untrained: The encoder's weights were random.

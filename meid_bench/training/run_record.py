@@ -84,7 +84,7 @@ def feature_record(store: FeatureStore) -> Features:
     return Features(
         name=store.folder.name,
         fingerprint=store.fingerprint,
-        encoder=store.manifest.recipe.encoder,
+        encoder=store.manifest.recipe.encoder_text,
         weights=store.manifest.weights,
         frames=store.frames,
         untrained=store.untrained,
