@@ -1,6 +1,7 @@
 """Measure extraction against its parts: decoding alone, encoding alone, and the naive loop.
 
     python tools/bench_extract.py [--device cuda:0] [--videos 8] [--rounds 3]
+    python tools/bench_extract.py --encoder torchvision:mvit_v2_s --frames 16
     python tools/bench_extract.py --memory        peak memory of 130 and of 520 videos
 
 Videos are generated: 480p, H.264, 30 s. Everything is measured in one run, interleaved, and
@@ -16,8 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from fractions import Fraction
+from dataclasses import dataclass, replace
 from pathlib import Path
 from unittest import mock
 
@@ -26,6 +26,8 @@ import click
 import numpy as np
 import psutil
 import torch
+from bench_videos import SIZE, links, make_video
+from numpy.typing import NDArray
 from tabulate import tabulate
 
 from meid_bench.cores import cores
@@ -36,13 +38,12 @@ from meid_bench.features.decode_pool import DecodePool, DecodeSettings, DecodeTa
 from meid_bench.features.decoders import decoder_version
 from meid_bench.features.encode_stage import EncodeStage
 from meid_bench.features.encoder import Encoder, load_encoder
-from meid_bench.features.frames import DecodedFrames
+from meid_bench.features.frames import DecodedFrames, FrameRule
 from meid_bench.features.ledger import ShardPlan
 from meid_bench.features.listed_videos import ListedVideos
 from meid_bench.features.pipeline import Partition, extract_partition
 from meid_bench.features.shard import shards
 
-SIZE, RATE = (640, 480), 30
 DISTINCT = 4
 # Both fill several shards.
 MEMORY_VIDEOS, MEMORY_SECONDS = (130, 520), 4.0
@@ -71,25 +72,6 @@ def process_seconds(process: int) -> float:
     """CPU seconds of another process."""
     times = psutil.Process(process).cpu_times()
     return float(times.user + times.system)
-
-
-def make_video(path: Path, seconds: float, seed: int) -> None:
-    """A scene of moving textures with a little noise, as an H.264 camera file."""
-    numbers = np.random.default_rng(seed)
-    width, height = SIZE
-    texture = numbers.integers(16, 232, (height // 8, width // 8, 3), np.uint8)
-    texture = texture.repeat(8, 0).repeat(8, 1)
-    noise = numbers.integers(0, 8, (5, height, width, 3), np.uint8)
-    with av.open(str(path), "w") as out:
-        stream = out.add_stream("libx264", rate=RATE, options={"crf": "23", "preset": "fast"})
-        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        stream.codec_context.time_base = Fraction(1, RATE)
-        for number in range(round(seconds * RATE)):
-            image = np.roll(texture, (number, 2 * number), axis=(0, 1)) + noise[number % 5]
-            frame = av.VideoFrame.from_ndarray(image, "rgb24")
-            frame.pts = number
-            out.mux(stream.encode(frame))
-        out.mux(stream.encode(None))
 
 
 @contextmanager
@@ -124,23 +106,43 @@ def run_pool(pool: DecodePool, paths: list[Path]) -> None:
         for result in pool.results(1):
             assert isinstance(result.decoded, DecodedFrames), result.decoded
             pool.release(result)
+            if following := after(result.task, result.decoded, pool.settings):
+                pool.submit(following)
+
+
+def after(task: DecodeTask, decoded: DecodedFrames, settings: DecodeSettings) -> DecodeTask | None:
+    """The next pass over a video, if it needs one."""
+    end = task.first + len(decoded.clips)
+    return replace(task, first=end) if end < settings.rule.frames else None
+
+
+def decode_here(
+    settings: DecodeSettings, path: Path
+) -> Iterator[tuple[DecodeTask, DecodedFrames, NDArray[np.uint8]]]:
+    """Decode a video in this process, pass after pass; their pictures are valid until the next."""
+    slot = np.zeros(settings.slot_shape, np.uint8)
+    task: DecodeTask | None = DecodeTask("a", path)
+    while task is not None:
+        decoded = decode_into(slot, task, settings)
+        assert isinstance(decoded, DecodedFrames), decoded
+        yield task, decoded, slot
+        task = after(task, decoded, settings)
 
 
 def encode(encoder: Encoder, settings: DecodeSettings, path: Path, videos: int) -> Cost:
     """The encoder alone, on frames that are ready."""
-    slot = np.zeros(settings.slot_shape, np.uint8)
-    decoded = decode_into(slot, DecodeTask("a", path), settings)
-    assert isinstance(decoded, DecodedFrames), decoded
+    ready = [(task, decoded, slot.copy()) for task, decoded, slot in decode_here(settings, path)]
     threads = cores() if encoder.device.type == "cpu" else 1
-    with measured(videos) as costs, EncodeStage(encoder, threads, lambda item: None) as stage:
+    with measured(videos) as costs, EncodeStage(encoder, threads, lambda *_: None) as stage:
         for _ in range(videos):
-            stage.add("a", decoded, slot)
+            for decoded in ready:
+                stage.add(*decoded)
         stage.flush()
     return costs[0]
 
 
-def naive(encoder: Encoder, path: Path, frames: int) -> Cost:
-    """Every frame to RGB, then the wanted ones, one after the other, in float32.
+def naive(encoder: Encoder, path: Path, rule: FrameRule) -> Cost:
+    """Every frame to RGB, then the wanted ones, one row after the other, in float32.
 
     In one thread: on a machine that does other work too, two of torch's wait for each other in
     loops that count as work.
@@ -150,9 +152,8 @@ def naive(encoder: Encoder, path: Path, frames: int) -> Cost:
     with measured(1) as costs:
         with av.open(str(path)) as container:
             images = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
-        centres = (2 * np.arange(frames) + 1) * len(images) // (2 * frames)
-        for index in centres:
-            encoder.launch(encoder.transform.picture(images[index])[None])()
+        for clip in replace(rule, room=rule.frames * rule.length).clips(len(images)):
+            encoder.launch(torch.stack([encoder.transform.picture(images[i]) for i in clip]))()
     torch.set_num_threads(threads)
     return costs[0]
 
@@ -166,7 +167,7 @@ def whole(encoder: Encoder, settings: DecodeSettings, paths: list[Path], workers
             paths[0].parent, dict(zip(ids, paths, strict=True)), "made", settings.decoder
         )
         partition = Partition(
-            Path(folder), videos, plans, settings.frames, settings.timeout, workers
+            Path(folder), videos, plans, settings.rule.frames, settings.timeout, workers
         )
         with (
             mock.patch.object(pipeline, "DecodePool", MeasuredPool),
@@ -182,13 +183,12 @@ def one_decoder(settings: DecodeSettings, path: Path) -> Cost | None:
         decoder_version(settings.decoder)
     except DataError:
         return None
-    slot = np.zeros(settings.slot_shape, np.uint8)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     with measured(1) as costs:
-        decoded = decode_into(slot, DecodeTask("a", path), settings)
+        for _ in decode_here(settings, path):
+            pass
     torch.set_num_threads(threads)
-    assert isinstance(decoded, DecodedFrames), decoded
     return costs[0]
 
 
@@ -204,7 +204,7 @@ def print_peak(folder: Path, videos: int) -> None:
     """Extract `videos` videos in this process; print its peak memory and its workers', MB."""
     # What grows, if anything, is not the model: a small one is quickly done.
     encoder = load_encoder("shufflenet_v2_x0_5", "random:0")
-    settings = DecodeSettings(200, encoder.transform)
+    settings = DecodeSettings(encoder.rule(200), encoder.transform)
     peaks: list[int] = []
 
     class Watched(MeasuredPool):
@@ -223,14 +223,6 @@ def high_water(process: int) -> int:
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) // 1024
     return 0
-
-
-def links(folder: Path, made: list[Path], count: int) -> list[Path]:
-    """`count` videos by name, the made ones over and over."""
-    paths = [folder / f"video{number:03d}.mp4" for number in range(count)]
-    for number, path in enumerate(paths):
-        path.symlink_to(made[number % len(made)])
-    return paths
 
 
 def measure_memory(folder: Path) -> None:
@@ -267,9 +259,9 @@ def measure(
         make_video(path, 30, seed)
     paths = links(folder, made, videos)
     encoder = load_encoder(name, "random:0", device)
-    plain = load_encoder(name, "random:0", device, "float32", batch=1)
+    plain = load_encoder(name, "random:0", device, "float32")
     settings = {
-        decoder: DecodeSettings(frames, encoder.transform, decoder)
+        decoder: DecodeSettings(encoder.rule(frames), encoder.transform, decoder)
         for decoder in ("pyav", "decord", "torchcodec")
     }
     ours = settings["pyav"]
@@ -283,7 +275,7 @@ def measure(
             "torchcodec": one_decoder(settings["torchcodec"], path),
             "every frame to RGB": every_frame(path),
             "encoder alone (M)": encode(encoder, ours, path, max(2, videos // 4)),
-            "naive loop": naive(plain, path, frames),
+            "naive loop": naive(plain, path, ours.rule),
             "pipeline": whole(encoder, ours, paths, cores()),
         }
         for part, cost in parts.items():
@@ -316,7 +308,7 @@ def report(costs: dict[str, Cost], device: torch.device) -> None:
 @click.command()
 @click.option("--device", help="Where to encode; chosen where left out.")
 @click.option("--encoder", default="resnet101", show_default=True)
-@click.option("--frames", default=200, show_default=True)
+@click.option("--frames", default=200, show_default=True, help="T: frames, or clips.")
 @click.option("--videos", default=8, show_default=True, help="In each run of the pipeline.")
 @click.option("--rounds", default=3, show_default=True)
 @click.option("--memory", is_flag=True, help="Measure peak memory instead.")

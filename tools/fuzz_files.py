@@ -31,6 +31,7 @@ from meid_bench.features.account import take_account
 from meid_bench.features.checksum import MEMORY, stamp_of
 from meid_bench.features.decoders import decode_video
 from meid_bench.features.encoder_weights import load_file
+from meid_bench.features.frames import FrameRule
 from meid_bench.features.manifest import Failure, Recipe, make_manifest
 from meid_bench.features.npy_store import open_store, read_npy
 from meid_bench.features.shard import PATTERN, VideoFeatures
@@ -245,7 +246,7 @@ def decode(path: Path) -> object:
     def keep(number: int, frame: Any) -> None:
         kept[number] = frame.tobytes()
 
-    found = decode_video(path, 8, keep)
+    found = decode_video(path, FrameRule(8), keep)
     return found.index.tolist(), found.time.tolist(), found.num_frames, sorted(kept.items())
 
 

@@ -18,7 +18,7 @@ from meid_bench.errors import DataError
     default="resnet101",
     show_default=True,
     metavar="NAME",
-    help="resnet50, tsm_resnet50, any classifier of torchvision's, timm:NAME; see --list.",
+    help="resnet50, tsm_resnet50, any classifier of torchvision's, timm:NAME, clips; see --list.",
 )
 @click.option(
     "--weights",
@@ -37,7 +37,7 @@ from meid_bench.errors import DataError
     "--frames",
     type=click.IntRange(min=1),
     metavar="T",
-    help="Frames a video; the benchmark's where left out.",
+    help="Rows a video; where left out the benchmark's frames, or 16 clips.",
 )
 @click.option(
     "--video-dir",

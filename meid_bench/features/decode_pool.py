@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from meid_bench.errors import MeidBenchError
 from meid_bench.features.decoders import decode_video
-from meid_bench.features.frames import DecodedFrames
+from meid_bench.features.frames import DecodedFrames, FrameRule
 from meid_bench.features.transform import Transform
 from meid_bench.mainless import ctrl_c_ignored, mainless
 from meid_bench.number_text import size_text
@@ -33,11 +33,19 @@ GRACE = 30.0
 
 @dataclass(frozen=True)
 class DecodeTask:
-    """A video to decode: its id, its file or folder, and whether to decode it frame by frame."""
+    """A pass over a video.
+
+    Attributes:
+        id: The video's.
+        path: Its file or folder.
+        sequential: Whether to decode it frame by frame.
+        first: The row that the pass begins with.
+    """
 
     id: str
     path: Path
     sequential: bool = False
+    first: int = 0
 
 
 @dataclass(frozen=True)
@@ -45,14 +53,14 @@ class DecodeSettings:
     """What is the same for every video.
 
     Attributes:
-        frames: T.
+        rule: Which frames.
         transform: From frames to pictures.
         decoder: As `decode_video` takes it.
-        timeout: Seconds that a video may take.
+        timeout: Seconds that a pass may take.
         decode: The function, with the signature of `decode_video`.
     """
 
-    frames: int
+    rule: FrameRule
     transform: Transform
     decoder: str = "pyav"
     timeout: float = 600.0
@@ -60,19 +68,18 @@ class DecodeSettings:
 
     @property
     def slot_shape(self) -> tuple[int, int, int, int]:
-        """Shape of the pictures of one video, (T, 3, S, S)."""
-        return (self.frames, 3, self.transform.crop, self.transform.crop)
+        """Shape of the pictures of one pass, (P, 3, S, S)."""
+        return (self.rule.pictures, 3, self.transform.crop, self.transform.crop)
 
 
 def slot_views(memory: Any, settings: DecodeSettings) -> NDArray[np.uint8]:
-    """The shared memory as (slots, T, 3, S, S) uint8."""
+    """The shared memory as (slots, P, 3, S, S) uint8."""
     return np.frombuffer(memory, dtype=np.uint8).reshape(-1, *settings.slot_shape)
 
 
 def work(connection: Connection, memory: Any, settings: DecodeSettings) -> None:
     """A worker: receive (task, slot), send what `decode_into` returns, until the pipe closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process decides
-    torch.set_num_threads(1)
     slots = slot_views(memory, settings)
     with Path(os.devnull).open("w") as nowhere:
         try:
@@ -90,7 +97,7 @@ def work(connection: Connection, memory: Any, settings: DecodeSettings) -> None:
 def decode_into(
     slot: NDArray[np.uint8], task: DecodeTask, settings: DecodeSettings
 ) -> DecodedFrames | str:
-    """Decode one video; its distinct pictures become the first of `slot`, (T, 3, S, S) uint8.
+    """Decode one pass; its distinct pictures become the first of `slot`, (P, 3, S, S) uint8.
 
     Returns:
         Which frames were decoded, or the reason why none were.
@@ -99,13 +106,18 @@ def decode_into(
     def keep(number: int, frame: NDArray[np.uint8]) -> None:
         slot[number] = settings.transform.picture(frame).numpy()
 
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # with more, a resized pixel in 100,000 is rounded the other way
     try:
         options = {"decoder": settings.decoder, "sequential": task.sequential}
-        return settings.decode(task.path, settings.frames, keep, **options)
+        rule = replace(settings.rule, first=task.first)
+        return settings.decode(task.path, rule, keep, **options)
     except MeidBenchError as error:
         return str(error)
     except Exception as error:  # a fault of one video, whatever it is
         return f"{type(error).__name__}: {error}"
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _context() -> Any:
@@ -167,13 +179,13 @@ class _Worker:
 class DecodePool:
     """Decodes videos in worker processes, into a fixed number of slots of shared memory.
 
-    A video whose worker dies or takes longer than `settings.timeout` is tried once more, frame
-    by frame; then it has failed.
+    A video whose worker dies or takes longer than `settings.timeout` is tried once more from its
+    first pass on, frame by frame; then it has failed.
 
     Args:
         settings: What is the same for every video.
         workers: How many processes.
-        slots: How many decoded videos fit into memory; at least `workers`.
+        slots: How many decoded passes fit into memory; at least `workers`.
     """
 
     def __init__(self, settings: DecodeSettings, workers: int, slots: int) -> None:
@@ -221,7 +233,7 @@ class DecodePool:
         return [worker.process.pid for worker in self._workers]
 
     def submit(self, task: DecodeTask) -> None:
-        """Begin a task; only while `hungry`."""
+        """Begin a task; only while `hungry`, or after `release` for the next pass of its video."""
         self._again.append((task, self._free.popleft()))
         self._hand_out()
 
@@ -298,5 +310,5 @@ class DecodePool:
         if worker.task is not None and worker.task.sequential:
             yield self._result(worker, f"{reason}, twice")
         elif worker.task is not None:
-            self._again.append((replace(worker.task, sequential=True), worker.slot))
+            self._again.append((replace(worker.task, sequential=True, first=0), worker.slot))
         self._workers[self._workers.index(worker)] = self._start()

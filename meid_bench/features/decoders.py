@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from meid_bench.errors import DataError, SettingError, first_line, unknown
-from meid_bench.features.frames import DecodedFrames, Keep, frame_indices
+from meid_bench.features.frames import DecodedFrames, FrameRule, Keep, centres
 
 # Of video files, and of folders of jpgs.
 GPU_DECODER = "torchcodec-cuda"
@@ -19,13 +19,13 @@ CHUNK = 16
 
 
 def decode_video(
-    path: Path, wanted: int, keep: Keep, *, decoder: str = "pyav", sequential: bool = False
+    path: Path, rule: FrameRule, keep: Keep, *, decoder: str = "pyav", sequential: bool = False
 ) -> DecodedFrames:
-    """Decode `wanted` frames of a video and hand each distinct one to `keep`.
+    """Decode a rule's frames of a video and hand each distinct one to `keep`.
 
     Args:
         path: The file, or the folder of jpgs.
-        wanted: T.
+        rule: Which frames.
         keep: Called for each distinct frame, maybe again and out of order: the last call counts.
         decoder: One of DECODERS, as `placed` gives it, or JPG_DECODER for a folder of jpgs.
         sequential: Decode every frame; slower, and for PyAV only.
@@ -36,19 +36,19 @@ def decode_video(
     if decoder == JPG_DECODER:
         from meid_bench.features.jpg_decoder import decode as decode_jpgs
 
-        return decode_jpgs(path, wanted, keep)
+        return decode_jpgs(path, rule, keep)
     if path.is_dir():
         raise DataError(f"{path.name} is a folder, not a video file")
     if decoder == "pyav":
         from meid_bench.features.pyav_decoder import decode
 
-        return decode(path, wanted, keep, sequential=sequential)
+        return decode(path, rule, keep, sequential=sequential)
     if decoder == "decord":
-        return _decode_decord(path, wanted, keep)
+        return _decode_decord(path, rule, keep)
     if decoder == "torchcodec":
-        return _decode_torchcodec(path, wanted, keep)
+        return _decode_torchcodec(path, rule, keep)
     if decoder.startswith(GPU_DECODER):
-        return _decode_torchcodec(path, wanted, keep, decoder.removeprefix("torchcodec-"))
+        return _decode_torchcodec(path, rule, keep, decoder.removeprefix("torchcodec-"))
     raise unknown("decoder", decoder, DECODERS)
 
 
@@ -110,7 +110,7 @@ def decoder_version(decoder: str) -> str:
     return f"{number}, CUDA {torch.version.cuda}"
 
 
-def _decode_decord(path: Path, wanted: int, keep: Keep) -> DecodedFrames:
+def _decode_decord(path: Path, rule: FrameRule, keep: Keep) -> DecodedFrames:
     """Decode with decord; see `decode_video`.
 
     Differs:
@@ -122,8 +122,8 @@ def _decode_decord(path: Path, wanted: int, keep: Keep) -> DecodedFrames:
     _refuse_empty(path)
     try:
         reader = decord.VideoReader(str(path), ctx=decord.cpu(0), num_threads=1)
-        index = frame_indices(len(reader), wanted)
-        distinct = np.unique(index)
+        clips = rule.clips(len(reader))
+        distinct = np.unique(clips)
         for start in range(0, len(distinct), CHUNK):
             batch = reader.get_batch(distinct[start : start + CHUNK]).asnumpy()
             for number, frame in enumerate(batch, start):
@@ -131,10 +131,13 @@ def _decode_decord(path: Path, wanted: int, keep: Keep) -> DecodedFrames:
         times = reader.get_frame_timestamp(range(len(reader)))[:, 0]
     except (decord.DECORDError, RuntimeError, ValueError, IndexError) as error:
         raise DataError(f"decord cannot read it ({first_line(error)})") from error
-    return DecodedFrames(index, times[index].astype(np.float64) - times[0], len(reader), 0)
+    seconds = times[centres(clips)].astype(np.float64) - times[0]
+    return DecodedFrames(clips, seconds, len(reader), 0)
 
 
-def _decode_torchcodec(path: Path, wanted: int, keep: Keep, device: str = "cpu") -> DecodedFrames:
+def _decode_torchcodec(
+    path: Path, rule: FrameRule, keep: Keep, device: str = "cpu"
+) -> DecodedFrames:
     """Decode with torchcodec in its exact mode; see `decode_video`.
 
     On a GPU, `keep` gets tensors there, which `Transform.picture` takes too. A video that the GPU
@@ -152,8 +155,8 @@ def _decode_torchcodec(path: Path, wanted: int, keep: Keep, device: str = "cpu")
             num_ffmpeg_threads=1,
             device=device,
         )
-        index = frame_indices(len(reader), wanted)
-        distinct = np.unique(index)
+        clips = rule.clips(len(reader))
+        distinct = np.unique(clips)
         seconds = np.empty(len(distinct))
         for start in range(0, len(distinct), CHUNK):
             numbers = distinct[start : start + CHUNK].tolist()
@@ -168,8 +171,8 @@ def _decode_torchcodec(path: Path, wanted: int, keep: Keep, device: str = "cpu")
         first = float(reader.get_frame_at(0).pts_seconds)
     except (RuntimeError, ValueError, IndexError) as error:
         raise DataError(f"torchcodec cannot read it ({first_line(error)})") from error
-    times = seconds[np.searchsorted(distinct, index)] - first
-    return DecodedFrames(index, times, len(reader), 0)
+    times = seconds[np.searchsorted(distinct, centres(clips))] - first
+    return DecodedFrames(clips, times, len(reader), 0)
 
 
 def _refuse_empty(path: Path) -> None:

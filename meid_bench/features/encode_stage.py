@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from meid_bench.device import make_current
 from meid_bench.errors import DataError, MeidBenchError
+from meid_bench.features.decode_pool import DecodeTask
 from meid_bench.features.encoder import Encoder
 from meid_bench.features.frames import DecodedFrames
 from meid_bench.features.manifest import Failure
@@ -24,10 +25,10 @@ SECONDS_PER_LOOK = 0.2
 
 
 @dataclass(eq=False)
-class _Video:
-    """A video in progress: the encoder's output, (n, D) float16, and how many rows are missing."""
+class _Pass:
+    """A pass in progress: the encoder's output, (n, D) float16, and how many rows are missing."""
 
-    id: str
+    task: DecodeTask
     decoded: DecodedFrames
     output: NDArray[np.float16]
     missing: int
@@ -35,25 +36,28 @@ class _Video:
 
 @dataclass(eq=False)
 class _Batch:
-    """Pictures of one forward pass; each part is a video, its first row, and a slice of these."""
+    """Pictures of one run of the model; a part is a pass, its first row, a slice of the output."""
 
     pictures: torch.Tensor
     filled: int = 0
-    parts: list[tuple[_Video, int, slice]] = field(default_factory=list)
+    parts: list[tuple[_Pass, int, slice]] = field(default_factory=list)
 
 
 class EncodeStage:
-    """Takes decoded videos, gives features.
+    """Takes decoded passes over videos, gives their features.
 
     Args:
         encoder: What encodes.
         threads: Threads that each run whole batches: on a CPU one a core, each computing with
             that one; on a GPU one, which launches a batch before it waits for the one before.
-        done: Called by a thread with a video's features, or with why it has none.
+        done: Called by a thread with a pass's features, or with why it has none.
     """
 
     def __init__(
-        self, encoder: Encoder, threads: int, done: Callable[[VideoFeatures | Failure], None]
+        self,
+        encoder: Encoder,
+        threads: int,
+        done: Callable[[DecodeTask, VideoFeatures | Failure], None],
     ) -> None:
         self._encoder = encoder
         self._done = done
@@ -78,26 +82,27 @@ class EncodeStage:
         self._end_threads()
         torch.set_num_threads(self._torch_threads)
 
-    def add(self, video_id: str, decoded: DecodedFrames, pictures: NDArray[np.uint8]) -> None:
-        """Take a video and copy its pictures; waits while every batch is full.
+    def add(self, task: DecodeTask, decoded: DecodedFrames, pictures: NDArray[np.uint8]) -> None:
+        """Take a pass and copy its pictures; waits while every batch is full.
 
         Args:
-            video_id: Its id.
-            decoded: Which frames were taken of it.
+            task: Of which video it is.
+            decoded: Which frames were taken.
             pictures: (m, 3, S, S) uint8, the distinct ones.
         """
         shown = self._encoder.shown(decoded)
-        output = np.empty((len(shown), self._encoder.width), np.float16)
-        video = _Video(video_id, decoded, output, len(shown))
+        each = self._encoder.frames_per_row
+        output = np.empty((len(shown) // each, self._encoder.width), np.float16)
+        begun = _Pass(task, decoded, output, len(output))
         start = 0
         while start < len(shown):
             batch = self._open = self._open or self._next_empty()
-            part = slice(batch.filled, min(batch.filled + len(shown) - start, self._encoder.batch))
-            count = part.stop - part.start
-            target = batch.pictures.numpy()[part]
+            end = min(batch.filled + len(shown) - start, self._encoder.batch)
+            count = end - batch.filled
+            target = batch.pictures.numpy()[batch.filled : end]
             np.take(pictures, shown[start : start + count], axis=0, out=target)
-            batch.parts.append((video, start, part))
-            batch.filled += count
+            batch.parts.append((begun, start // each, slice(batch.filled // each, end // each)))
+            batch.filled = end
             start += count
             if batch.filled == self._encoder.batch:
                 self._send(batch)
@@ -158,26 +163,26 @@ class EncodeStage:
 
     def _finish(self, batch: _Batch, result: Callable[[], NDArray[np.float16]]) -> None:
         output = result()
-        for video, start, part in batch.parts:
+        for begun, start, part in batch.parts:
             rows = output[part]
-            video.output[start : start + len(rows)] = rows
+            begun.output[start : start + len(rows)] = rows
             with self._lock:
-                video.missing -= len(rows)
-                complete = not video.missing
+                begun.missing -= len(rows)
+                complete = not begun.missing
             if complete:
-                self._done(self._features(video))
+                self._done(begun.task, self._features(begun))
         self._empty.put(_Batch(batch.pictures))
 
-    def _features(self, video: _Video) -> VideoFeatures | Failure:
-        decoded = video.decoded
+    def _features(self, complete: _Pass) -> VideoFeatures | Failure:
+        decoded = complete.decoded
         try:
             return VideoFeatures(
-                id=video.id,
-                features=video.output[self._encoder.rows(decoded)],
+                id=complete.task.id,
+                features=complete.output[self._encoder.rows(decoded)],
                 frame_index=decoded.index.astype(np.int32),
                 frame_time=decoded.time.astype(np.float32),
                 num_frames=decoded.num_frames,
                 num_damaged=decoded.num_damaged,
             )
         except DataError:
-            return Failure(video.id, "its features are not finite in float16", "encoder")
+            return Failure(complete.task.id, "its features are not finite in float16", "encoder")

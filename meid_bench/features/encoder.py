@@ -13,14 +13,16 @@ from torch.fx.experimental.optimization import fuse
 
 from meid_bench.device import has_bfloat16, require_compiler
 from meid_bench.errors import SettingError, unknown
+from meid_bench.features.encoder_model import Clip
 from meid_bench.features.encoder_weights import tensors_sha256
 from meid_bench.features.families import load_model
-from meid_bench.features.frames import DecodedFrames
+from meid_bench.features.frames import DecodedFrames, FrameRule
 from meid_bench.features.transform import Transform
 
 PRECISIONS = ("float32", "bfloat16")
 # On a CPU larger batches are slower: they do not fit into its caches.
 CPU_BATCH, GPU_BATCH = 8, 128
+BATCHNORMS = (nn.BatchNorm2d, nn.BatchNorm3d)
 
 
 @dataclass(eq=False)
@@ -35,12 +37,13 @@ class Encoder:
         untrained: The weights are random.
         transform: From frames to pictures to the model's input.
         width: D.
-        segment: Frames that the model sees together; 1 for an image model.
+        clip: Frames that the model sees together.
+        pooling: How its vectors become one, in words; "" for an image model's own.
         device: Where it computes.
         precision: "float32" or "bfloat16", and ", compiled" where it is.
         batch: Pictures of every forward pass. The last pass is filled up with black pictures, so
             that equal pictures have equal features wherever they are in a batch.
-        model: (B, 3, S, S) -> (B, D).
+        model: (B * clip.length, 3, S, S) -> (B * clip.rows, D).
     """
 
     name: str
@@ -50,25 +53,38 @@ class Encoder:
     untrained: bool
     transform: Transform
     width: int
-    segment: int
+    clip: Clip
+    pooling: str
     device: torch.device
     precision: str
     batch: int
     model: nn.Module
 
-    def shown(self, decoded: DecodedFrames) -> NDArray[np.int64]:
-        """Which of a video's distinct pictures the model is shown, in order, (n,) int64.
+    @property
+    def frames_per_row(self) -> int:
+        """Pictures that the model is shown for each row of the features."""
+        return self.clip.length // self.clip.rows
 
-        An image model is shown each once; one of segments all T frames, and the last one again
-        until the last segment is full.
+    def rule(self, frames: int) -> FrameRule:
+        """Which frames of a video T rows of features take."""
+        return FrameRule(frames, self.frames_per_row, self.clip.stride, self.clip.rows)
+
+    def shown(self, decoded: DecodedFrames) -> NDArray[np.int64]:
+        """Which of a pass's distinct pictures the model is shown, in order, (n,) int64.
+
+        They are whole clips. Where a clip makes one row, each clip is shown once; where it makes
+        several, the last row is shown again until the last clip is full.
         """
-        if self.segment == 1:
-            return np.arange(len(decoded.distinct))
-        return np.pad(decoded.rows, (0, -len(decoded.rows) % self.segment), mode="edge")
+        numbers = decoded.numbers
+        if self.clip.rows == 1:
+            return numbers[np.unique(decoded.index, return_index=True)[1]].ravel()
+        return np.pad(numbers, ((0, -len(numbers) % self.clip.rows), (0, 0)), mode="edge").ravel()
 
     def rows(self, decoded: DecodedFrames) -> NDArray[np.int64]:
-        """Which of the outputs for `shown` are the rows of a video's features, (T,) int64."""
-        return decoded.rows if self.segment == 1 else np.arange(len(decoded.rows))
+        """Which of the outputs for `shown` are the rows of a pass's features, (r,) int64."""
+        if self.clip.rows == 1:
+            return np.unique(decoded.index, return_inverse=True)[1]
+        return np.arange(len(decoded.index))
 
     def launch(self, pictures: torch.Tensor) -> Callable[[], NDArray[np.float16]]:
         """Begin to encode one full batch.
@@ -78,7 +94,8 @@ class Encoder:
                 copies them from pinned memory while it computes.
 
         Returns:
-            A function that waits for the features, (batch, D) float16; infinite where float16
+            A function that waits for the features, a row for each `frames_per_row` pictures, D
+                wide, float16; infinite where float16
             cannot hold them.
         """
         with torch.inference_mode(), self._arithmetic():
@@ -108,14 +125,14 @@ class Encoder:
         return torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)
 
     def encode(self, pictures: torch.Tensor) -> NDArray[np.float16]:
-        """Encode pictures, (n, 3, S, S) uint8 of whole segments, to (n, D) float16."""
+        """Encode the pictures of whole clips, (n, 3, S, S) uint8, to (rows, D) float16."""
         padded = torch.zeros((self.batch, *pictures.shape[1:]), dtype=torch.uint8)
         parts = []
         for start in range(0, len(pictures), self.batch):
             part = pictures[start : start + self.batch]
             padded[: len(part)] = part
             padded[len(part) :] = 0
-            parts.append(self.launch(padded)()[: len(part)])
+            parts.append(self.launch(padded)()[: len(part) // self.frames_per_row])
         return np.concatenate(parts)
 
 
@@ -135,7 +152,8 @@ def load_encoder(
         device: Where to compute.
         precision: "float32" or "bfloat16", which folds BatchNorm into the convolutions; where
             left out, bfloat16 if the device computes with it.
-        batch: Pictures a forward pass; 8 on a CPU and 128 on a GPU where left out.
+        batch: Pictures a forward pass, of whole clips; 8 on a CPU and 128 on a GPU where left
+            out, or a clip if that is longer.
         compiled: Compile the model with torch.compile; on a CPU that takes a C++ compiler.
 
     Raises:
@@ -147,10 +165,12 @@ def load_encoder(
     if precision not in PRECISIONS:
         raise unknown("precision", precision, PRECISIONS)
     loaded = load_model(name, weights)
-    batch = batch or (CPU_BATCH if device.type == "cpu" else GPU_BATCH)
-    segment = loaded.clip.length
-    if batch % segment:
-        raise SettingError(f"--batch {batch} must be a multiple of {segment} for {name}")
+    length = loaded.clip.length
+    if batch is None:
+        usual = CPU_BATCH if device.type == "cpu" else GPU_BATCH
+        batch = -(-usual // length) * length
+    if batch % length:
+        raise SettingError(f"--batch {batch} must be a multiple of {length} for {name}")
     return Encoder(
         name=loaded.name,
         family=loaded.family,
@@ -159,7 +179,8 @@ def load_encoder(
         untrained=loaded.untrained,
         transform=loaded.transform,
         width=loaded.width,
-        segment=segment,
+        clip=loaded.clip,
+        pooling=loaded.pooling,
         device=device,
         precision=precision + (", compiled" if compiled else ""),
         batch=batch,
@@ -171,7 +192,9 @@ def _prepared(model: nn.Module, device: torch.device, precision: str, compiled: 
     model = model.eval().requires_grad_(False)
     if precision == "bfloat16":
         model = _folded(model)  # in float32: after rounding, the error would double
-        model = model.to(torch.bfloat16).to(memory_format=torch.channels_last)
+        model = model.to(torch.bfloat16)
+        if not any(parameter.dim() == 5 for parameter in model.parameters()):  # no video model
+            model = model.to(memory_format=torch.channels_last)
     model = model.to(device)
     if compiled:
         require_compiler(device)
@@ -182,7 +205,7 @@ def _prepared(model: nn.Module, device: torch.device, precision: str, compiled: 
 
 def _folded(model: nn.Module) -> nn.Module:
     """The model with BatchNorm folded into its convolutions, where torch.fx can follow it."""
-    if not any(type(module) is nn.BatchNorm2d for module in model.modules()):
+    if not any(type(module) in BATCHNORMS for module in model.modules()):
         return model
     try:
         return fuse(model)

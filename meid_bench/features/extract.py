@@ -25,6 +25,8 @@ from meid_bench.features.ledger import ShardPlan, partition, plan_shards
 from meid_bench.features.listed_videos import UNNAMED, ListedVideos, listed_videos
 from meid_bench.features.manifest import (
     AND,
+    CLIP_RULE,
+    FRAME_RULE,
     MANIFEST,
     Manifest,
     Recipe,
@@ -37,6 +39,8 @@ from meid_bench.features.pipeline import Partition, extract_on_devices, extract_
 from meid_bench.files import features_dir, locked
 
 T = TypeVar("T")
+# T where none is named, for encoders of clips; images have the benchmark's.
+CLIP_FRAMES = 16
 # A rank may take hours longer than another; a dead one is noticed by its closed connection.
 PATIENCE = timedelta(days=30)
 # Of the settings, the arguments of `load_encoder`.
@@ -49,7 +53,7 @@ class ExtractSettings:
 
     Attributes:
         encoder, weights, precision, batch, compiled: As `load_encoder` takes them.
-        frames: T; else the benchmark's.
+        frames: T; else the benchmark's, or CLIP_FRAMES for an encoder of clips.
         decoder, video_dir, videos: As `listed_videos` takes them; `videos` is part of the feature
             id.
         workers: Decoder processes; else one a core.
@@ -156,7 +160,8 @@ def _manifest(
     devices: Sequence[torch.device],
 ) -> Manifest:
     """The manifest of a new store, the same on every rank."""
-    frames = benchmark.frames if settings.frames is None else settings.frames
+    usual = benchmark.frames if encoder.frames_per_row == 1 else CLIP_FRAMES
+    frames = usual if settings.frames is None else settings.frames
     if frames < 1:
         raise SettingError(f"--frames {frames} is out of range; expected at least 1")
     recipe = Recipe(
@@ -166,6 +171,10 @@ def _manifest(
         frames=frames,
         width=encoder.width,
         source=videos.source,
+        clip_length=encoder.frames_per_row,
+        clip_stride=encoder.clip.stride,
+        frame_rule=FRAME_RULE if encoder.frames_per_row == 1 else CLIP_RULE,
+        pooling=encoder.pooling,
     )
     provenance: dict[str, Any] = {
         "decoder": videos.decoder,

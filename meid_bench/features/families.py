@@ -6,7 +6,12 @@ from importlib.util import find_spec
 from types import ModuleType
 
 from meid_bench.errors import SettingError, unknown
-from meid_bench.features import image_networks, timm_networks
+from meid_bench.features import (
+    image_networks,
+    timm_networks,
+    transformers_networks,
+    video_networks,
+)
 from meid_bench.features.encoder_model import EncoderModel, Listed
 
 
@@ -36,7 +41,9 @@ class Family:
 # By what stands before the colon of a name; nothing for torchvision's image classifiers.
 FAMILIES = {
     "": Family(image_networks, "torchvision"),
+    "torchvision": Family(video_networks, "torchvision"),
     "timm": Family(timm_networks, "timm"),
+    "transformers": Family(transformers_networks, "transformers"),
 }
 
 

@@ -11,20 +11,20 @@ from PIL import Image, UnidentifiedImageError
 
 from meid_bench.benchmark.video_folder import JPG, is_jpg
 from meid_bench.errors import DataError
-from meid_bench.features.frames import DecodedFrames, Keep, frame_indices
+from meid_bench.features.frames import DecodedFrames, FrameRule, Keep, centres
 
 FRAMES_PER_SECOND = 24
 
 
-def decode(path: Path, wanted: int, keep: Keep) -> DecodedFrames:
-    """Read `wanted` of the frames `<name>-000001.jpg`, `<name>-000002.jpg`, ... in folder `<name>`.
+def decode(path: Path, rule: FrameRule, keep: Keep) -> DecodedFrames:
+    """Read a rule's frames of `<name>-000001.jpg`, `<name>-000002.jpg`, ... in folder `<name>`.
 
     Only these are opened. Of the others, a missing one fails the video, and an empty one counts
     as damaged.
 
     Args:
         path: The folder; frame k = 0, 1, ... is number k + 1, at k / 24 seconds.
-        wanted: T.
+        rule: Which frames.
         keep: As `meid_bench.features.decoders.decode_video` calls it.
 
     Raises:
@@ -35,9 +35,9 @@ def decode(path: Path, wanted: int, keep: Keep) -> DecodedFrames:
         raise DataError(f"{path.name} is no folder of jpgs")
     sizes = _listed(path)
     names = _in_order(path.absolute().name, sizes)
-    index = frame_indices(len(names), wanted)
+    clips = rule.clips(len(names))
     first = ""
-    for number, frame in enumerate(np.unique(index)):
+    for number, frame in enumerate(np.unique(clips)):
         name = names[frame]
         if not sizes[name]:
             raise DataError(f"{name} is empty")
@@ -51,7 +51,7 @@ def decode(path: Path, wanted: int, keep: Keep) -> DecodedFrames:
             )
         keep(number, pixels)
     damaged = sum(not size for size in sizes.values())
-    return DecodedFrames(index, index / FRAMES_PER_SECOND, len(names), damaged)
+    return DecodedFrames(clips, centres(clips) / FRAMES_PER_SECOND, len(names), damaged)
 
 
 def _listed(path: Path) -> dict[str, int]:

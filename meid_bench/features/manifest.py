@@ -27,6 +27,10 @@ MANIFEST = "manifest.json"
 FAILURES = "failures.jsonl"
 SCHEMA = 2
 FRAME_RULE = "floor((i + 0.5) * n / T) of the n decoded frames"
+CLIP_RULE = (
+    "clips of L frames s apart about floor((i + 0.5) * n / T), their frame L // 2, "
+    "clamped to the n decoded frames"
+)
 UNKNOWN = "unknown"
 # Provenance that may differ between two runs of one store; both values are then recorded.
 LIBRARIES = ("torch", "torchvision", "timm", "transformers")
@@ -51,6 +55,7 @@ class Recipe:
         clip_length: Frames that the encoder is shown around each of the T.
         clip_stride: Frames from one of these to the next.
         frame_rule: Which frames the T are.
+        pooling: How the encoder's vectors become one a row, in words; "" for an image model's own.
     """
 
     encoder: str
@@ -62,18 +67,22 @@ class Recipe:
     clip_length: int = 1
     clip_stride: int = 1
     frame_rule: str = FRAME_RULE
+    pooling: str = ""
 
     @property
     def fingerprint(self) -> str:
         """The feature id: SHA-256 of the recipe as JSON with sorted keys, hexadecimal."""
-        text = json.dumps(encode(self), sort_keys=True, separators=(",", ":"))
+        recipe = encode(self)
+        if not self.pooling:  # older than the field
+            del recipe["pooling"]
+        text = json.dumps(recipe, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
 
     @property
     def encoder_text(self) -> str:
-        """The encoder as a board names it: with its clip, where it sees one."""
+        """The encoder as a board names it: with clip and pooling, where it has them."""
         clip = f"{self.clip_length} frames {self.clip_stride} apart" if self.clip_length > 1 else ""
-        return ", ".join(filter(None, (self.encoder, clip)))
+        return ", ".join(filter(None, (self.encoder, clip, self.pooling)))
 
 
 def unknown_recipe(encoder: str, frames: int, width: int) -> Recipe:

@@ -17,14 +17,14 @@ import torch
 from meid_bench.cores import cores
 from meid_bench.device import describe, make_current
 from meid_bench.errors import DataError, MeidBenchError
-from meid_bench.features.decode_pool import DecodePool, DecodeSettings, DecodeTask
+from meid_bench.features.decode_pool import DecodePool, DecodeResult, DecodeSettings, DecodeTask
 from meid_bench.features.decoders import JPG_DECODER, placed
 from meid_bench.features.encode_stage import EncodeStage
 from meid_bench.features.encoder import Encoder, load_encoder
-from meid_bench.features.frames import DecodedFrames
 from meid_bench.features.ledger import Ledger, ShardPlan
 from meid_bench.features.listed_videos import ListedVideos
 from meid_bench.features.manifest import Failure
+from meid_bench.features.passes import Passes
 from meid_bench.features.shard import VideoFeatures
 from meid_bench.mainless import ctrl_c_ignored, mainless
 from meid_bench.progress import Progress
@@ -88,14 +88,14 @@ def extract_partition(
     if not total:
         return
     label = "extract" if partition.of == 1 else f"extract {partition.number + 1}/{partition.of}"
-    where = placed(decoder, encoder.device)
-    settings = DecodeSettings(partition.frames, encoder.transform, where, partition.timeout)
+    where, rule = placed(decoder, encoder.device), encoder.rule(partition.frames)
+    settings = DecodeSettings(rule, encoder.transform, where, partition.timeout)
     with Progress(total, label, "videos") as progress:
         extraction = _Extraction(partition, progress)
         with (
             _ctrl_c(extraction.stop_soon),
             Ledger(partition.folder, partition.plans) as extraction.ledger,
-            EncodeStage(encoder, threads, extraction.enter) as stage,
+            EncodeStage(encoder, threads, extraction.passes.put) as stage,
             DecodePool(settings, workers, workers + SPARE_SLOTS) as pool,
         ):
             extraction.run(pool, stage)
@@ -115,6 +115,7 @@ class _Extraction:
         self.waiting = deque(
             (plan.number, name) for plan in partition.plans for name in plan.pending
         )
+        self.passes = Passes(partition.frames, partition.videos.decoder, self.enter)
         self._partition = partition
         self._progress = progress
         self._shard = -1  # of the last video that was begun
@@ -140,20 +141,28 @@ class _Extraction:
 
     def run(self, pool: DecodePool, stage: EncodeStage) -> None:
         """Decode and encode every video; the ledger writes what is complete."""
-        videos = self._partition.videos
         while self._has_next() or pool.busy:
             while self._has_next() and pool.hungry:
                 self._begin_next(pool)
             for result in pool.results(SECONDS_PER_LOOK):
-                if isinstance(result.decoded, DecodedFrames):
-                    stage.add(result.task.id, result.decoded, result.pictures)
-                else:
-                    _refuse_vanished(videos.folder)
-                    self.enter(Failure(result.task.id, result.decoded, videos.decoder))
+                following = self._take(result, stage)
                 pool.release(result)
+                if following is not None:
+                    pool.submit(following)
             stage.check()
             self.ledger.check()
         stage.flush()
+
+    def _take(self, result: DecodeResult, stage: EncodeStage) -> DecodeTask | None:
+        """Encode what was decoded; the video's next pass, if it needs one."""
+        if isinstance(result.decoded, str):
+            _refuse_vanished(self._partition.videos.folder)
+            self.passes.fail(result.task, result.decoded)
+            return None
+        wanted, following = self.passes.take(result.task, result.decoded)
+        if wanted:
+            stage.add(result.task, result.decoded, result.pictures)
+        return following
 
     def _has_next(self) -> bool:
         return bool(self.waiting) and not (self._stopping and self.waiting[0][0] != self._shard)

@@ -17,7 +17,7 @@ from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from meid_bench.errors import DataError
-from meid_bench.features.frames import DecodedFrames, Keep, frame_indices
+from meid_bench.features.frames import DecodedFrames, FrameRule, Keep, centres
 
 # What must be missing at the end of a stream that was cut off; headers round by less.
 CUT_SECONDS, CUT_SHARE = 0.5, 0.1
@@ -33,8 +33,8 @@ class _UnsafeSkipError(Exception):
     """Frames of this file cannot be skipped."""
 
 
-def decode(path: Path, wanted: int, keep: Keep, *, sequential: bool = False) -> DecodedFrames:
-    """Decode `wanted` frames of a video; see `meid_bench.features.decoders.decode_video`.
+def decode(path: Path, rule: FrameRule, keep: Keep, *, sequential: bool = False) -> DecodedFrames:
+    """Decode a rule's frames of a video; see `meid_bench.features.decoders.decode_video`.
 
     Frames that are neither wanted nor referred to are skipped. Where a timestamp is missing or
     repeated, a frame is damaged, or a wanted one does not come, and with `sequential`, every frame
@@ -43,8 +43,8 @@ def decode(path: Path, wanted: int, keep: Keep, *, sequential: bool = False) -> 
     packets, timestamps = _scan(path)
     if not sequential and timestamps is not None:
         with suppress(_UnsafeSkipError):
-            return _decode_needed(path, timestamps, wanted, keep)
-    return _decode_all(path, packets, wanted, keep)
+            return _decode_needed(path, timestamps, rule, keep)
+    return _decode_all(path, packets, rule, keep)
 
 
 @contextmanager
@@ -171,10 +171,9 @@ class _Frames:
         return self._graph.pull()
 
 
-def _decode_needed(path: Path, timestamps: list[int], wanted: int, keep: Keep) -> DecodedFrames:
-    index = frame_indices(len(timestamps), wanted)
-    distinct = np.unique(index)
-    numbers = {timestamps[frame]: number for number, frame in enumerate(distinct)}
+def _decode_needed(path: Path, timestamps: list[int], rule: FrameRule, keep: Keep) -> DecodedFrames:
+    clips = rule.clips(len(timestamps))
+    numbers = {timestamps[frame]: number for number, frame in enumerate(np.unique(clips))}
     missing = set(numbers)
     frames = _Frames()
     with _opened(path) as (container, stream):
@@ -198,7 +197,8 @@ def _decode_needed(path: Path, timestamps: list[int], wanted: int, keep: Keep) -
         if missing:
             raise _UnsafeSkipError
         base = float(stream.time_base)
-    return DecodedFrames(index, _seconds(timestamps, base)[index], len(timestamps), 0)
+    times = _seconds(timestamps, base)[centres(clips)]
+    return DecodedFrames(clips, times, len(timestamps), 0)
 
 
 def _seconds(ticks: list[int], time_base: float) -> NDArray[np.float64]:
@@ -206,22 +206,22 @@ def _seconds(ticks: list[int], time_base: float) -> NDArray[np.float64]:
     return (np.asarray(ticks, dtype=np.int64) - ticks[0]).astype(np.float64) * time_base
 
 
-def _decode_all(path: Path, guess: int, wanted: int, keep: Keep) -> DecodedFrames:
+def _decode_all(path: Path, guess: int, rule: FrameRule, keep: Keep) -> DecodedFrames:
     """Decode every frame; again where there are not as many as guessed: n decides which to keep."""
     for _ in range(PASSES):
-        times, damaged = _decode_in_turn(path, frame_indices(max(guess, 1), wanted), keep)
+        clips = rule.clips(max(guess, 1))
+        times, damaged = _decode_in_turn(path, clips, keep)
         if len(times) == guess:
-            index = frame_indices(guess, wanted)
-            return DecodedFrames(index, times[index], guess, damaged)
+            return DecodedFrames(clips, times[centres(clips)], guess, damaged)
         guess = len(times)
     raise DataError(f"decodes to another number of frames each time, last {guess}")
 
 
 def _decode_in_turn(
-    path: Path, index: NDArray[np.int64], keep: Keep
+    path: Path, clips: NDArray[np.int64], keep: Keep
 ) -> tuple[NDArray[np.float64], int]:
-    """Decode every frame and keep those of `index`; each one's time, and how many are damaged."""
-    numbers = {int(frame): number for number, frame in enumerate(np.unique(index))}
+    """Decode every frame and keep those of `clips`; each one's time, and how many are damaged."""
+    numbers = {int(frame): number for number, frame in enumerate(np.unique(clips))}
     frames = _Frames()
     ticks: list[int] = []
     damaged, reason = 0, ""

@@ -12,6 +12,7 @@ from meid_bench.benchmark.build_manifest import load_build_manifest
 from meid_bench.benchmark.video_folder import find_videos
 from meid_bench.errors import DataError, MeidBenchError, unknown
 from meid_bench.features.decoders import DECODERS, JPG_DECODER, decode_video
+from meid_bench.features.frames import FrameRule
 from meid_bench.features.npy_store import open_store
 from meid_bench.files import features_dir
 from meid_bench.inference.trained_run import TrainedRun
@@ -120,8 +121,8 @@ def _frames(
     kept: dict[int, NDArray[np.uint8]] = {}
     decoder = JPG_DECODER if path.is_dir() else DECODERS[0]
     try:
-        decoded = decode_video(path, SHOWN, kept.__setitem__, decoder=decoder)
+        decoded = decode_video(path, FrameRule(SHOWN), kept.__setitem__, decoder=decoder)
     except MeidBenchError as error:
         return [], f"{path} cannot be read: {error}"
-    times = dict(zip(decoded.rows.tolist(), decoded.time.tolist(), strict=True))
+    times = dict(zip(decoded.numbers[:, 0].tolist(), decoded.time.tolist(), strict=True))
     return [(times[number], kept[number]) for number in sorted(times)], ""

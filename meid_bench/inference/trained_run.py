@@ -1,6 +1,6 @@
 """TrainedRun: a finished run's model with the encoder of its features, for any video file."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -9,11 +9,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from meid_bench.cores import cores
 from meid_bench.errors import DataError, SettingError, unknown
 from meid_bench.features.decode_pool import DecodeSettings, DecodeTask, decode_into
 from meid_bench.features.decoders import DECODERS, JPG_DECODER, decoder_version, placed
+from meid_bench.features.encode_stage import EncodeStage
 from meid_bench.features.encoder import Encoder, load_encoder
-from meid_bench.features.manifest import MANIFEST, Manifest, load_manifest
+from meid_bench.features.manifest import MANIFEST, Failure, Manifest, load_manifest
+from meid_bench.features.passes import Passes
+from meid_bench.features.shard import VideoFeatures
 from meid_bench.files import home, runs_dir
 from meid_bench.methods.method import Method
 from meid_bench.results.record import RECORD, Result, load_result
@@ -68,15 +72,30 @@ class TrainedRun:
         """
         encoder = self.encoder
         decoder = placed(self.manifest.provenance["decoder"], encoder.device)
-        settings = DecodeSettings(self.model.task.frames, encoder.transform, decoder)
+        rule = encoder.rule(self.model.task.frames)
+        settings = DecodeSettings(rule, encoder.transform, decoder)
         slot = np.empty(settings.slot_shape, dtype=np.uint8)
-        decoded = decode_into(slot, DecodeTask(file.name, file), settings)
-        if isinstance(decoded, str):
-            decoded = decode_into(slot, DecodeTask(file.name, file, sequential=True), settings)
-        if isinstance(decoded, str):
-            raise DataError(f"{file} cannot be read: {decoded}")
-        output = encoder.encode(torch.from_numpy(slot[encoder.shown(decoded)]))
-        return output[encoder.rows(decoded)]
+        ended: list[VideoFeatures | Failure] = []
+        passes = Passes(rule.frames, decoder, ended.append)
+        task: DecodeTask | None = DecodeTask(file.name, file)
+        threads = cores() if encoder.device.type == "cpu" else 1
+        with EncodeStage(encoder, threads, passes.put) as stage:
+            while task is not None:
+                decoded = decode_into(slot, task, settings)
+                if not isinstance(decoded, str):
+                    wanted, following = passes.take(task, decoded)
+                    if wanted:
+                        stage.add(task, decoded, slot)
+                    task = following
+                elif not task.sequential:
+                    task = replace(task, sequential=True, first=0)
+                else:
+                    passes.fail(task, decoded)
+                    task = None
+            stage.flush()
+        if isinstance(ended[0], Failure):
+            raise DataError(f"{file} cannot be read: {ended[0].error}")
+        return ended[0].features
 
     @torch.no_grad()
     def score(self, features: NDArray[Any]) -> NDArray[np.float32]:
@@ -131,6 +150,9 @@ class TrainedRun:
             ("weights_sha256", encoder.weights_sha256, recipe.weights_sha256),
             ("transform", str(encoder.transform), recipe.transform),
             ("width", encoder.width, recipe.width),
+            ("clip_length", encoder.frames_per_row, recipe.clip_length),
+            ("clip_stride", encoder.clip.stride, recipe.clip_stride),
+            ("pooling", encoder.pooling, recipe.pooling),
         ):
             if value != expected:
                 raise DataError(

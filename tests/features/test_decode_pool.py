@@ -13,17 +13,17 @@ import pytest
 
 from meid_bench.errors import MeidBenchError
 from meid_bench.features.decode_pool import DecodePool, DecodeResult, DecodeSettings, DecodeTask
-from meid_bench.features.frames import DecodedFrames
+from meid_bench.features.frames import DecodedFrames, FrameRule
 from meid_bench.features.transform import Transform
 
 ROOT = Path(__file__).parents[2]
-T = 2
+RULE = FrameRule(2)
 TRANSFORM = Transform(resize=8, crop=8)
 SECONDS = 60.0
 
 
 def odd_decoder(
-    path: Path, wanted: int, keep: Any, *, decoder: str, sequential: bool
+    path: Path, rule: FrameRule, keep: Any, *, decoder: str, sequential: bool
 ) -> DecodedFrames:
     """Does what the file's name says."""
     name = path.name
@@ -38,9 +38,10 @@ def odd_decoder(
     if "slow" in name:
         time.sleep(0.3)
     shade = int(name.rpartition("-")[2])
-    for number in range(wanted):
+    clips = rule.clips(rule.frames)
+    for number in range(len(clips)):
         keep(number, np.full((8, 8, 3), shade + number, np.uint8))
-    return DecodedFrames(np.arange(wanted), np.arange(wanted) * 1.0, wanted, int(sequential))
+    return DecodedFrames(clips, clips[:, 0] * 1.0, rule.frames, int(sequential))
 
 
 def results(pool: DecodePool, names: list[str]) -> dict[str, DecodeResult]:
@@ -62,7 +63,9 @@ def results(pool: DecodePool, names: list[str]) -> dict[str, DecodeResult]:
 
 
 def make_pool(timeout: float = SECONDS, workers: int = 2) -> DecodePool:
-    return DecodePool(DecodeSettings(T, TRANSFORM, timeout=timeout, decode=odd_decoder), workers, 3)
+    return DecodePool(
+        DecodeSettings(RULE, TRANSFORM, timeout=timeout, decode=odd_decoder), workers, 3
+    )
 
 
 class Unpickled:
@@ -81,7 +84,7 @@ class Unpickled:
 FRESH = """
 from tests.features.test_decode_pool import *
 handler = signal.getsignal(signal.SIGINT)
-with DecodePool(DecodeSettings(T, TRANSFORM, decode=Unpickled()), 1, 3) as pool:
+with DecodePool(DecodeSettings(RULE, TRANSFORM, decode=Unpickled()), 1, 3) as pool:
     print(results(pool, ["a-1"])["a-1"].decoded)
 assert signal.getsignal(signal.SIGINT) is handler
 """

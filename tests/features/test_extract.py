@@ -23,7 +23,7 @@ from meid_bench.features.decode_pool import DecodePool
 from meid_bench.features.decoders import decode_video
 from meid_bench.features.encoder import Encoder, load_encoder
 from meid_bench.features.extract import extract
-from meid_bench.features.frames import DecodedFrames
+from meid_bench.features.frames import DecodedFrames, FrameRule
 from meid_bench.features.manifest import MANIFEST, load_manifest
 from meid_bench.features.store import FeatureStore, find_store
 from tests.extraction import (
@@ -83,8 +83,8 @@ def pictures(path: Path, frames: int, encoder: Encoder) -> tuple[DecodedFrames, 
     def keep(number: int, frame: Any) -> None:
         kept[number] = encoder.transform.picture(frame)
 
-    decoded = decode_video(path, frames, keep)
-    return decoded, torch.stack([kept[row] for row in decoded.rows])
+    decoded = decode_video(path, FrameRule(frames), keep)
+    return decoded, torch.stack([kept[row] for row in decoded.numbers[:, 0]])
 
 
 def test_features_are_those_of_one_picture_after_the_other(tmp_path: Path) -> None:

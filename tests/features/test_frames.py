@@ -13,7 +13,7 @@ from PIL import Image
 
 from meid_bench.errors import DataError, SettingError
 from meid_bench.features.decoders import DECODERS, GPU_DECODER, decode_video, decoder_version
-from meid_bench.features.frames import DecodedFrames, frame_indices
+from meid_bench.features.frames import DecodedFrames, FrameRule, frame_indices
 from tests.made_videos import FRAMES, Odd, encoded, picture, write_video
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "videos"
@@ -37,7 +37,7 @@ def decode(path: Path, frames: int = T, **options: Any) -> tuple[DecodedFrames, 
     def keep(number: int, frame: Any) -> None:
         kept[number] = frame.copy()
 
-    return decode_video(path, frames, keep, **options), kept
+    return decode_video(path, FrameRule(frames), keep, **options), kept
 
 
 @pytest.mark.parametrize("frames", [1, 2, 3, 8, 150, 200])
@@ -106,7 +106,7 @@ def test_skipping_takes_the_frames_that_decoding_all_takes(zoo: dict[str, Odd]) 
 def test_fewer_frames_than_wanted_are_repeated(zoo: dict[str, Odd]) -> None:
     decoded, kept = decode(zoo["one.mp4"].path)
     assert decoded.index.tolist() == [0] * T
-    assert decoded.rows.tolist() == [0] * T
+    assert decoded.numbers.tolist() == [[0]] * T
     assert list(kept) == [0]
 
 

@@ -14,6 +14,7 @@ from meid_bench.errors import DataError, SettingError
 from meid_bench.features import decoders
 from meid_bench.features.decoders import GPU_DECODER, decode_video, decoder_version, placed
 from meid_bench.features.extract import ExtractSettings, extract
+from meid_bench.features.frames import FrameRule
 from meid_bench.features.transform import PilTransform, Transform
 from tests.extraction import CPU, small_benchmark, small_videos
 from tests.made_videos import picture
@@ -70,7 +71,7 @@ def test_frames_stay_on_the_gpu_of_the_encoder(library: SimpleNamespace, tmp_pat
     kept: dict[int, Any] = {}
     (tmp_path / "a.mp4").write_bytes(b"video")
     decoder = placed(GPU_DECODER, GPU)
-    decoded = decode_video(tmp_path / "a.mp4", 3, kept.__setitem__, decoder=decoder)
+    decoded = decode_video(tmp_path / "a.mp4", FrameRule(3), kept.__setitem__, decoder=decoder)
     assert library.device == "cuda:1"
     assert decoded.index.tolist() == [2, 6, 10]
     assert decoded.time.tolist() == [0.5, 1.5, 2.5]
@@ -85,7 +86,7 @@ def test_a_video_that_the_gpu_cannot_decode_fails_with_the_reason(
     (tmp_path / "a.mp4").write_bytes(b"video")
     kept: dict[int, Any] = {}
     with pytest.raises(DataError, match=r"GPU cannot decode it \(Falling back: unsupported codec"):
-        decode_video(tmp_path / "a.mp4", 3, kept.__setitem__, decoder=f"{GPU_DECODER}:0")
+        decode_video(tmp_path / "a.mp4", FrameRule(3), kept.__setitem__, decoder=f"{GPU_DECODER}:0")
     assert not kept
 
 

@@ -17,7 +17,7 @@ from meid_bench.benchmark.video_folder import find_videos
 from meid_bench.errors import DataError, SettingError
 from meid_bench.features.decoders import JPG_DECODER, decode_video
 from meid_bench.features.encoder import load_encoder
-from meid_bench.features.frames import DecodedFrames, frame_indices
+from meid_bench.features.frames import DecodedFrames, FrameRule, frame_indices
 from meid_bench.features.manifest import load_manifest
 from meid_bench.features.store import FeatureStore
 from meid_bench.features.verify import verify_store
@@ -37,7 +37,7 @@ RGB = "Made_rgb"
 
 def decode(folder: Path, wanted: int = FRAMES) -> tuple[DecodedFrames, dict[int, Any]]:
     kept: dict[int, Any] = {}
-    return decode_video(folder, wanted, kept.__setitem__, decoder=JPG_DECODER), kept
+    return decode_video(folder, FrameRule(wanted), kept.__setitem__, decoder=JPG_DECODER), kept
 
 
 def frame(folder: Path, number: int) -> Path:
@@ -181,7 +181,7 @@ def test_a_video_file_is_no_folder_and_a_folder_no_video_file(tmp_path: Path) ->
     with pytest.raises(DataError, match=r"v\.mp4 is no folder of jpgs"):
         decode(write_video(tmp_path / "v.mp4", 2))
     with pytest.raises(DataError, match="v is a folder, not a video file"):
-        decode_video(write_jpgs(tmp_path / "v", 2), 2, lambda number, pixels: None)
+        decode_video(write_jpgs(tmp_path / "v", 2), FrameRule(2), lambda number, pixels: None)
 
 
 def test_folders_of_jpgs_are_found_by_id(tmp_path: Path) -> None:

@@ -18,10 +18,11 @@ with Path(sys.argv[1], "started").open("a") as file:
 
 from meid_bench.features.decode_pool import DecodeSettings, DecodeTask
 from meid_bench.features.decode_pool import DecodePool, prepare_workers
+from meid_bench.features.frames import FrameRule
 from meid_bench.features.transform import Transform
 
 prepare_workers()
-with DecodePool(DecodeSettings(2, Transform(resize=8, crop=8)), 1, 1) as pool:
+with DecodePool(DecodeSettings(FrameRule(2), Transform(resize=8, crop=8)), 1, 1) as pool:
     pool.submit(DecodeTask("v", Path(sys.argv[1], "v.mp4")))
     while pool.busy:
         for result in pool.results(1.0):
