@@ -41,6 +41,11 @@ class JoinedManifest:
         return PLUS.join(part.encoder for part in self.parts)
 
     @property
+    def encoder_text(self) -> str:
+        """The models as a board names them."""
+        return PLUS.join(part.encoder_text for part in self.parts)
+
+    @property
     def weights(self) -> str:
         """Names of the weights, with "+" between them."""
         return PLUS.join(part.weights for part in self.parts)

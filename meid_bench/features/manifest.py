@@ -80,6 +80,12 @@ class Recipe:
         text = json.dumps(recipe, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
 
+    @property
+    def encoder_text(self) -> str:
+        """The encoder as a board names it: with clip and pooling, where it has them."""
+        clip = f"{self.clip_length} frames {self.clip_stride} apart" if self.clip_length > 1 else ""
+        return ", ".join(filter(None, (self.encoder, clip, self.pooling)))
+
 
 def unknown_recipe(encoder: str, frames: int, width: int) -> Recipe:
     """The recipe of features of which only this is known."""
@@ -125,6 +131,11 @@ class Manifest:
     def encoder(self) -> str:
         """Name of the model."""
         return self.recipe.encoder
+
+    @property
+    def encoder_text(self) -> str:
+        """The model as a board names it."""
+        return self.recipe.encoder_text
 
     @property
     def store_name(self) -> str:

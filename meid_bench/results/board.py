@@ -38,7 +38,10 @@ class Section:
         if self.features is None:
             return "submissions: scores made elsewhere, on features that are not known here"
         name = PROTOCOL_TITLES[frozenset(str(row.protocol) for row in self.rows)]
-        return f"protocol {name}, features {self.features.name} ({self.features.short_id})"
+        features = self.features
+        # A family's name and a clip are more than the folder's name can say.
+        encoder = f" by {features.encoder}" if ":" in features.encoder else ""
+        return f"protocol {name}, features {features.name} ({features.short_id}){encoder}"
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ class Features:
         name: Folder name of the store; this and the next three are of all stores, with "+" between
             them, where several are joined.
         fingerprint: The feature id, hexadecimal: the same recipe has the same in every lab.
-        encoder: For example "resnet101".
+        encoder: For example "resnet101"; with its clip, where it sees one.
         weights: For example "IMAGENET1K_V1".
         frames: T, frames per video.
         untrained: The encoder's weights were random, or those of one of them.

@@ -84,7 +84,7 @@ def feature_record(store: Store) -> Features:
     return Features(
         name=store.name,
         fingerprint=store.fingerprint,
-        encoder=store.manifest.encoder,
+        encoder=store.manifest.encoder_text,
         weights=store.manifest.weights,
         frames=store.frames,
         untrained=store.untrained,

@@ -245,3 +245,8 @@ def test_a_modern_model_by_name() -> None:
 def test_the_feature_id_of_torchvisions_encoders_stays() -> None:
     recipe = Recipe("resnet101", "0" * 64, "t", 200, 2048, "charades_v1_480")
     assert recipe.fingerprint == "fd4b48ad28f5003ac24dee4237db681006f1f087f37a1309ee7a47c4ebb3792f"
+    assert recipe.encoder_text == "resnet101"
+    clips = replace(
+        recipe, encoder="torchvision:s3d", clip_length=16, clip_stride=4, pooling="mean"
+    )
+    assert clips.encoder_text == "torchvision:s3d, 16 frames 4 apart, mean"

@@ -146,6 +146,14 @@ def test_features_and_protocols_are_never_ranked_together():
     assert marked.marks == ("untrained encoder", "imported features")
 
 
+def test_an_encoder_of_a_library_is_named_with_its_clip():
+    shown = Features("s3d", "e" * 64, "torchvision:s3d, 16 frames 4 apart", "V1", 8, False, False)
+    (section,) = board_of(record(features=shown)).sections
+    assert section.title.endswith("(eeeeeeee) by torchvision:s3d, 16 frames 4 apart")
+    (plain,) = board_of(record()).sections
+    assert plain.title.endswith(")")
+
+
 def made_under(precision: str, **other: str) -> Features:
     conditions = {"decoder": "pyav", "precision": precision, **other}
     return Features("store", "f" * 64, "resnet101", "V1", 8, False, False, conditions)
