@@ -1,4 +1,4 @@
-"""Encoder: an image model up to its pooled features, with its transform and its precision."""
+"""Encoder: a model of images or clips up to its features, with transform and precision."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext

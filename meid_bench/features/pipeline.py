@@ -84,7 +84,9 @@ def extract_partition(
         f"{encoder.batch}, on {describe(encoder.device)}"
     )
     decoder = partition.videos.decoder
-    say(f"decoder   {decoder}, {workers} processes, {partition.frames} frames a video")
+    length = encoder.frames_per_row
+    taken = "frames" if length == 1 else f"clips of {length} frames, {encoder.clip.stride} apart,"
+    say(f"decoder   {decoder}, {workers} processes, {partition.frames} {taken} a video")
     if not total:
         return
     label = "extract" if partition.of == 1 else f"extract {partition.number + 1}/{partition.of}"
