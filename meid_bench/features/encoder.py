@@ -94,9 +94,8 @@ class Encoder:
                 copies them from pinned memory while it computes.
 
         Returns:
-            A function that waits for the features, a row for each `frames_per_row` pictures, D
-                wide, float16; infinite where float16
-            cannot hold them.
+            A function that waits for the features, (batch / frames_per_row, D) float16; infinite
+            where float16 cannot hold them.
         """
         with torch.inference_mode(), self._arithmetic():
             shown = self.transform.normalise(pictures.to(self.device, non_blocking=True))
