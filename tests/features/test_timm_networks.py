@@ -20,7 +20,7 @@ from meid_bench.features.encoder import Encoder, load_encoder
 from meid_bench.features.extract import ExtractSettings, extract
 from meid_bench.features.manifest import load_manifest
 from meid_bench.features.transform import PilTransform
-from meid_bench.inference.trained_run import TrainedRun
+from meid_bench.inference.video_encoder import VideoEncoder
 from tests.extraction import CPU, small_benchmark, small_videos
 from tests.made_videos import picture
 
@@ -246,10 +246,9 @@ def test_a_store_of_timm_is_continued_and_its_encoder_rebuilt(tmp_path: Path) ->
     assert manifest.recipe.encoder == "timm:test_resnet"
     assert manifest.recipe.transform.startswith("resize shorter side to 168 (bilinear, PIL)")
     assert manifest.conditions["timm"] == version("timm")
-    nothing: Any = None
-    run = TrainedRun(account.folder, nothing, nothing, nothing, manifest, CPU[0])
-    assert run.encoder.weights_sha256 == manifest.recipe.weights_sha256
-    assert run.encoder.width == manifest.recipe.width == 96
+    encoder = VideoEncoder("a run", manifest, CPU[0]).encoder
+    assert encoder.weights_sha256 == manifest.recipe.weights_sha256
+    assert encoder.width == manifest.recipe.width == 96
 
 
 def test_features_that_are_not_finite_are_that_videos_failure(tmp_path: Path) -> None:

@@ -150,7 +150,7 @@ def test_ctrl_c_says_what_is_kept(
 @pytest.mark.parametrize(
     ("command", "kept"),
     [
-        ("run --method plain --protocol equal", "finished learning rates are kept"),
+        ("run --method plain --protocol equal", "finished trials are kept"),
         ("run --method plain,ldam", "finished runs are kept"),
         ("reproduce table3 --seeds 0", "finished runs are kept"),
     ],
